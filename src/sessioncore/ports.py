@@ -55,6 +55,7 @@ class Clock(Protocol):
         """
         Return the present as an aware datetime. The domain cuts it to milliseconds.
         """
+        ...
 
 
 class Entropy(Protocol):
@@ -66,6 +67,7 @@ class Entropy(Protocol):
         """
         Return *size* bytes from a cryptographically secure generator.
         """
+        ...
 
 
 class EventSink(Protocol):
@@ -81,6 +83,7 @@ class EventSink(Protocol):
         """
         Take notice of *event*. Delivery is at least once, with ``event.stamp`` as its id.
         """
+        ...
 
 
 class Admission(enum.Enum):
@@ -157,6 +160,7 @@ class SessionStore(Protocol):
 
             CorruptRecord: The store holds another subject in this one's place.
         """
+        ...
 
     def find(self, locator: Locator, /) -> Session | None:
         """
@@ -173,6 +177,7 @@ class SessionStore(Protocol):
 
             CorruptRecord: There is a record, but it cannot be read.
         """
+        ...
 
     def replace(self, old: Session, new: Session, /) -> bool:
         """
@@ -197,6 +202,7 @@ class SessionStore(Protocol):
 
             OutcomeUnknown: The store may or may not have taken the swap.
         """
+        ...
 
     def roster(self, subject: Subject, /) -> Roster:
         """
@@ -210,6 +216,7 @@ class SessionStore(Protocol):
 
             CorruptRecord: The store holds another subject in this one's place.
         """
+        ...
 
     def admit(
         self,
@@ -250,6 +257,7 @@ class SessionStore(Protocol):
                 never repeated with the same slot, because the session could
                 have been revoked meanwhile.
         """
+        ...
 
     def restart(self, old: Session, new: Session, /) -> Locator | None:
         """
@@ -275,6 +283,7 @@ class SessionStore(Protocol):
 
             OutcomeUnknown: The epoch may or may not have been ended.
         """
+        ...
 
     def delete(self, locator: Locator, expected: Session | None = None, /) -> bool:
         """
@@ -295,6 +304,7 @@ class SessionStore(Protocol):
 
             OutcomeUnknown: It may or may not have been deleted.
         """
+        ...
 
     def delete_user(self, subject: Subject, /) -> int:
         """
@@ -314,6 +324,7 @@ class SessionStore(Protocol):
 
             CorruptRecord: The store holds another subject in this one's place.
         """
+        ...
 
     def read_data(self, locator: Locator, /) -> Mapping[str, Datum] | None:
         """
@@ -324,6 +335,7 @@ class SessionStore(Protocol):
 
             CorruptRecord: A stored value cannot be read.
         """
+        ...
 
     def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """
@@ -347,6 +359,7 @@ class SessionStore(Protocol):
 
             OutcomeUnknown: The change may or may not have been written.
         """
+        ...
 
     def purge(self, before: datetime, limit: int, /) -> Purged:
         """
@@ -371,6 +384,7 @@ class SessionStore(Protocol):
 
             OutcomeUnknown: Part of the batch may have been deleted.
         """
+        ...
 
 
 class AsyncSessionStore(Protocol):
@@ -384,21 +398,25 @@ class AsyncSessionStore(Protocol):
         """
         See :meth:`SessionStore.open_epoch`.
         """
+        ...
 
     async def find(self, locator: Locator, /) -> Session | None:
         """
         See :meth:`SessionStore.find`.
         """
+        ...
 
     async def replace(self, old: Session, new: Session, /) -> bool:
         """
         See :meth:`SessionStore.replace`.
         """
+        ...
 
     async def roster(self, subject: Subject, /) -> Roster:
         """
         See :meth:`SessionStore.roster`.
         """
+        ...
 
     async def admit(
         self,
@@ -411,36 +429,43 @@ class AsyncSessionStore(Protocol):
         """
         See :meth:`SessionStore.admit`.
         """
+        ...
 
     async def restart(self, old: Session, new: Session, /) -> Locator | None:
         """
         See :meth:`SessionStore.restart`.
         """
+        ...
 
     async def delete(self, locator: Locator, expected: Session | None = None, /) -> bool:
         """
         See :meth:`SessionStore.delete`.
         """
+        ...
 
     async def delete_user(self, subject: Subject, /) -> int:
         """
         See :meth:`SessionStore.delete_user`.
         """
+        ...
 
     async def read_data(self, locator: Locator, /) -> Mapping[str, Datum] | None:
         """
         See :meth:`SessionStore.read_data`.
         """
+        ...
 
     async def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """
         See :meth:`SessionStore.write_data`.
         """
+        ...
 
     async def purge(self, before: datetime, limit: int, /) -> Purged:
         """
         See :meth:`SessionStore.purge`.
         """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,11 +500,13 @@ class CredentialStore(Protocol):
         Two spellings of one name give one account, whose ``user_id`` counts the
         attempts. ``None`` if nobody has it, and for any text whatsoever.
         """
+        ...
 
     def read_hash(self, user_id: str, /) -> str | None:
         """
         Return the user's password hash, or ``None`` if there is no such user or no password.
         """
+        ...
 
     def replace_hash(self, user_id: str, verified: str, new: str, /) -> bool:
         """
@@ -494,6 +521,7 @@ class CredentialStore(Protocol):
 
             OutcomeUnknown: The hash may or may not have been replaced.
         """
+        ...
 
 
 class AsyncCredentialStore(Protocol):
@@ -505,16 +533,19 @@ class AsyncCredentialStore(Protocol):
         """
         See :meth:`CredentialStore.find_user`.
         """
+        ...
 
     async def read_hash(self, user_id: str, /) -> str | None:
         """
         See :meth:`CredentialStore.read_hash`.
         """
+        ...
 
     async def replace_hash(self, user_id: str, verified: str, new: str, /) -> bool:
         """
         See :meth:`CredentialStore.replace_hash`.
         """
+        ...
 
 
 class PasswordCheck(enum.Enum):
@@ -545,6 +576,7 @@ class PasswordHasher(Protocol):
         A mismatch takes the same work whatever *encoded* is: ``None`` (nobody
         has that name), unreadable, or made with cheaper parameters than today's.
         """
+        ...
 
     def hash(self, password: str, /) -> str | Busy:
         """
@@ -553,6 +585,7 @@ class PasswordHasher(Protocol):
         Raises:
             ValueError: The password is not acceptable text, or too long.
         """
+        ...
 
 
 class AsyncPasswordHasher(Protocol):
@@ -564,11 +597,13 @@ class AsyncPasswordHasher(Protocol):
         """
         See :meth:`PasswordHasher.verify`.
         """
+        ...
 
     async def hash(self, password: str, /) -> str | Busy:
         """
         See :meth:`PasswordHasher.hash`.
         """
+        ...
 
 
 class ThrottleScope(enum.Enum):
@@ -618,16 +653,19 @@ class LoginThrottle(Protocol):
         """
         Count one attempt, or say how long to wait. A refused attempt is not counted.
         """
+        ...
 
     def give_back(self, reservation: Reservation, /) -> None:
         """
         Uncount an attempt that verified nothing.
         """
+        ...
 
     def reset(self, reservation: Reservation, /) -> None:
         """
         Forget all attempts counted against the key: one succeeded.
         """
+        ...
 
 
 class AsyncLoginThrottle(Protocol):
@@ -639,13 +677,16 @@ class AsyncLoginThrottle(Protocol):
         """
         See :meth:`LoginThrottle.reserve`.
         """
+        ...
 
     async def give_back(self, reservation: Reservation, /) -> None:
         """
         See :meth:`LoginThrottle.give_back`.
         """
+        ...
 
     async def reset(self, reservation: Reservation, /) -> None:
         """
         See :meth:`LoginThrottle.reset`.
         """
+        ...

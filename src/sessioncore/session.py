@@ -213,8 +213,6 @@ class Subject:
             ValueError: Empty, too long, or with a control character, NUL or
                 lone surrogate, over which databases disagree.
         """
-        if not isinstance(user_id, str):
-            raise TypeError("a user id is a str")
         if _FORBIDDEN_IN_USER_ID.search(user_id):
             raise ValueError("a user id has no control characters and no surrogates")
         text = user_id.encode()
@@ -461,7 +459,9 @@ class DataChange:
     remove: frozenset[str] = frozenset()
     """Keys to remove; none of them is in *put*."""
 
-    expect: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+    expect: Mapping[str, bytes | None] = field(
+        default_factory=dict[str, "bytes | None"], repr=False
+    )
     """Guards: the stamp that a key must bear, or ``None`` for a key that must be absent."""
 
     stamp: bytes = field(repr=False)
