@@ -159,6 +159,20 @@ class SessionId:
         secret = hmac.digest(self._octets[_LOCATOR_BYTES:], salt, "sha256")[:SECRET_BYTES]
         return self._from_octets(self._octets[: _LOCATOR_BYTES + FAMILY_BYTES] + secret)
 
+    def rotated(self, secret: bytes) -> SessionId:
+        """
+        The id of the same session and family with another secret of 24 bytes.
+        """
+        family = self._octets[_LOCATOR_BYTES : _LOCATOR_BYTES + FAMILY_BYTES]
+        locator = self.locator
+        return SessionId(locator.epoch, locator.slot, family, secret)
+
+    def moved_to(self, locator: Locator) -> SessionId:
+        """
+        The id with the same family and secret under another locator.
+        """
+        return self._from_octets(locator.epoch + locator.slot + self._octets[_LOCATOR_BYTES:])
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SessionId):
             return NotImplemented

@@ -1,0 +1,1169 @@
+"""
+The use cases: load, decide, commit.
+
+No rule stands here; rules stand in :mod:`sessioncore.decisions`. What does stand
+here is the *order* of calls to the ports, on which the promises about races
+rest. :mod:`sessioncore.aio` is the same program with ``await``, and a test
+compares the two (ADR-0006).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from sessioncore.attempt import Attempt
+from sessioncore.context import LOGIN_WINDOW, TRIES, UPKEEP_TRIES, Context
+from sessioncore.data import checked_key, decode_value, encode_value
+from sessioncore.decisions import (
+    Accept,
+    Deny,
+    Standing,
+    decide_admission,
+    decide_authentication,
+    live_sessions,
+    may_rotate,
+    opened,
+    renewed_id,
+    rotated,
+    session_with_handle,
+    upkeep,
+    was_issued,
+)
+from sessioncore.errors import (
+    CorruptRecord,
+    DataTooLarge,
+    InvalidData,
+    OutcomeUnknown,
+    PasswordChangedButSessionsLive,
+    StoreError,
+    StoreUnavailable,
+)
+from sessioncore.events import EndReason
+from sessioncore.outcomes import (
+    Active,
+    Busy,
+    DataChanged,
+    DataRead,
+    DataTaken,
+    Inactive,
+    InactiveReason,
+    LimitReached,
+    LoggedIn,
+    LoggedOut,
+    LoggedOutEverywhere,
+    NothingToTake,
+    PasswordChanged,
+    Refused,
+    Revoked,
+    Rotated,
+    SessionGone,
+    Throttled,
+)
+from sessioncore.ports import (
+    Admission,
+    DataWrite,
+    PasswordCheck,
+    ThrottleKey,
+    ThrottleScope,
+)
+from sessioncore.session import DataChange, Device, Locator, SessionId, Subject
+from sessioncore.throttle import InProcessLoginThrottle, source_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from datetime import datetime, timedelta
+
+    from sessioncore.outcomes import (
+        AuthenticationOutcome,
+        EstablishOutcome,
+        Json,
+        LoginOutcome,
+        PasswordChangeOutcome,
+        ReauthenticationOutcome,
+        RotationOutcome,
+    )
+    from sessioncore.policy import Policies, Policy
+    from sessioncore.ports import (
+        Clock,
+        CredentialStore,
+        Entropy,
+        EventSink,
+        LoginThrottle,
+        PasswordHasher,
+        Purged,
+        Reservation,
+        SessionStore,
+    )
+    from sessioncore.session import Epoch, Session
+
+T = TypeVar("T")
+
+
+class AuthService:
+    """
+    Server-side sessions: sign in, recognise, renew, step up, sign out.
+
+    One instance serves a whole application, from any number of threads (or, of
+    the asynchronous twin, tasks of one event loop). It keeps no state of its own
+    between calls.
+
+    Every parameter called *cookie* is the text of the session cookie as the
+    client sent it, or ``None``. It is parsed here, and whatever it contains,
+    nothing malformed reaches a store.
+
+    Every use case may raise :class:`~sessioncore.errors.StoreUnavailable`, and
+    every one that writes :class:`~sessioncore.errors.OutcomeUnknown`: answer
+    503 to both. :meth:`authenticate` alone never fails for a write.
+
+    Args:
+        sessions: Where sessions live.
+
+        policy: How long they live: one policy, or several with a way to choose.
+
+        credentials: Where users and password hashes live. Leave it out, and
+            *passwords* too, if identity is proven by other means.
+
+        passwords: How passwords are hashed.
+
+        throttle: What limits guesses; by default a count in this process.
+
+        events: Who takes notice of what happened; by default nobody.
+
+        clock: What tells the time; by default the system's.
+
+        entropy: What draws random bytes; by default the operating system's.
+
+        login_window: How long a sign-in may take from its start to its end.
+    """
+
+    def __init__(
+        self,
+        *,
+        sessions: SessionStore,
+        policy: Policy | Policies,
+        credentials: CredentialStore | None = None,
+        passwords: PasswordHasher | None = None,
+        throttle: LoginThrottle | None = None,
+        events: EventSink | None = None,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        login_window: timedelta = LOGIN_WINDOW,
+    ) -> None:
+        if (credentials is None) != (passwords is None):
+            raise TypeError("credentials and passwords are given together or not at all")
+        self._context = Context(policy, clock, entropy, events, login_window)
+        self._sessions = sessions
+        self._credentials = credentials
+        self._passwords = passwords
+        self._throttle = throttle or InProcessLoginThrottle()
+
+    @property
+    def lost_events(self) -> int:
+        """
+        How many events the sink failed to take.
+        """
+        return self._context.lost_events
+
+    # -- Signing in ------------------------------------------------------------
+
+    def login(
+        self,
+        username: str,
+        password: str,
+        *,
+        cookie: str | None = None,
+        policy: str | None = None,
+        device: Device | None = None,
+        keep: Collection[str] = (),
+    ) -> LoginOutcome:
+        """
+        Sign a user in with a name and a password.
+
+        Attempts are counted before anything is verified, and the user's epoch is
+        opened before the hash is read: if all sessions of the user are ended, or
+        the password is changed, while the password is being verified, the
+        sign-in is repeated with what holds then (ADR-0009). A name that nobody
+        has takes the same work.
+
+        Args:
+            username: The name as it was typed.
+
+            password: The password as it was typed, neither cut nor normalised.
+
+            cookie: What the browser holds already. A live session found there
+                ends, whoever's it was (ASVS 5 7.2.4).
+
+            policy: The name of the policy to ask for, such as ``"remembered"``.
+
+            device: What to show in session lists. Its address is also what
+                attempts are counted by.
+
+            keep: The keys of session data to carry over from the session that
+                ends, if it is anonymous or the same user's. Nothing else
+                survives a sign-in.
+
+        Raises:
+            InvalidPolicy: No policy is called *policy*.
+        """
+        self._context.policies.require(policy)
+        reserved: list[Reservation] = []
+        try:
+            outcome = self._login(
+                username,
+                password,
+                reserved,
+                cookie=cookie,
+                policy=policy,
+                device=device or Device(),
+                keep=keep,
+            )
+        except StoreError:
+            # Nothing was verified, or it was and matched: no guess was made.
+            self._give_back(reserved)
+            raise
+        if isinstance(outcome, Busy):
+            self._give_back(reserved)
+        elif isinstance(outcome, (LoggedIn, LimitReached)):
+            self._give_back(reserved[:-1])
+            self._throttle.reset(reserved[-1])
+        return outcome
+
+    def _login(
+        self,
+        username: str,
+        password: str,
+        reserved: list[Reservation],
+        *,
+        cookie: str | None,
+        policy: str | None,
+        device: Device,
+        keep: Collection[str],
+    ) -> LoginOutcome:
+        credentials, passwords = self._password_ports()
+        source = device.cleaned().address
+        if source is not None:
+            throttled = self._reserve(source_key(source), reserved, None, source)
+            if throttled is not None:
+                return throttled
+        account = credentials.find_user(self._context.presentable(username))
+        user_id = account.user_id if account else None
+        if account is None:
+            key = self._context.name_key(username)
+            subject = self._context.decoy(username)
+        else:
+            key = ThrottleKey(ThrottleScope.ACCOUNT, account.user_id)
+            subject = Subject.user(account.user_id)
+        throttled = self._reserve(key, reserved, user_id, source)
+        if throttled is not None:
+            self._give_back(reserved)
+            return throttled
+        for _ in range(2):
+            # This order is the proof that no sign-in with an old password
+            # survives: epoch first, hash second, admission in that epoch last.
+            epoch = self._open_epoch(subject)
+            encoded = credentials.read_hash(user_id or self._context.nobody)
+            check = passwords.verify(encoded, password)
+            if check is PasswordCheck.BUSY:
+                return Busy()
+            if account is None or encoded is None or check is PasswordCheck.MISMATCH:
+                self._context.refused(user_id, source)
+                return Refused()
+            if check is PasswordCheck.OUTDATED:
+                self._rehash(account.user_id, encoded, password)
+            admitted = self._admit(
+                epoch,
+                subject,
+                self._context.policies.choose(account.user_id, account.role, policy),
+                methods=("pwd",),
+                device=device,
+                cookie=cookie,
+                keep=keep,
+            )
+            if admitted is not None:
+                return admitted
+        return Busy()
+
+    def begin(self, user_id: str, *, role: str | None = None) -> Attempt:
+        """
+        Begin a sign-in whose proof the application checks itself.
+
+        Call this as soon as it is known who claims to sign in, and *before* the
+        proof (an OIDC code, a passkey, a one-time code) is checked; then call
+        :meth:`establish`. An attempt begun after the check would survive a
+        "sign out everywhere" that happened during it (ADR-0009).
+
+        Args:
+            user_id: Who claims to sign in.
+
+            role: What to choose a policy by.
+
+        Raises:
+            ValueError: *user_id* is not 1 to 255 bytes of acceptable text.
+        """
+        subject = Subject.user(user_id)
+        opened_at = self._context.now()
+        return Attempt(subject, self._open_epoch(subject), opened_at, role)
+
+    def establish(
+        self,
+        attempt: Attempt,
+        *,
+        methods: tuple[str, ...],
+        cookie: str | None = None,
+        policy: str | None = None,
+        device: Device | None = None,
+        keep: Collection[str] = (),
+    ) -> EstablishOutcome:
+        """
+        Open the session of a sign-in whose proof has been checked.
+
+        Args:
+            attempt: What :meth:`begin` returned. Good once.
+
+            methods: How identity was proven, by RFC 8176 names such as ``hwk``
+                or ``otp``; at least one.
+
+            cookie: See :meth:`login`.
+
+            policy: See :meth:`login`.
+
+            device: See :meth:`login`.
+
+            keep: See :meth:`login`.
+
+        Returns:
+            ``Refused`` if the login window has passed or the user's sessions
+            were ended since the attempt began: begin anew, proof included.
+
+        Raises:
+            AttemptSpent: The attempt was established before.
+
+            InvalidPolicy: No policy is called *policy*.
+
+            ValueError: *methods* is empty or cannot be recorded.
+        """
+        if not methods:
+            raise ValueError("methods: at least one")
+        methods = self._context.checked_methods(methods)
+        chosen = self._context.policies.choose(attempt.subject.user_id or "", attempt.role, policy)
+        attempt.spend()
+        device = device or Device()
+        admitted = None
+        if attempt.is_open(self._context.login_window, self._context.now()):
+            admitted = self._admit(
+                attempt.epoch,
+                attempt.subject,
+                chosen,
+                methods=methods,
+                device=device,
+                cookie=cookie,
+                keep=keep,
+            )
+        if admitted is None:
+            self._context.refused(attempt.subject.user_id, device.cleaned().address)
+            return Refused()
+        return admitted
+
+    def start_anonymous(
+        self, *, policy: str | None = None, device: Device | None = None
+    ) -> LoggedIn:
+        """
+        Open a session for somebody who has not signed in.
+
+        Sign-in with its *cookie* replaces it by a session under a new id, with
+        only the data that the sign-in names for keeping. It is a write on
+        behalf of a stranger: open one when there is something to remember.
+
+        Raises:
+            InvalidPolicy: No policy is called *policy*.
+        """
+        chosen = self._context.policies.require(policy)
+        for _ in range(TRIES):
+            subject = self._context.visitor()
+            now = self._context.now()
+            session_id = self._context.fresh_id(self._open_epoch(subject))
+            session = opened(
+                session_id,
+                subject,
+                policy=chosen,
+                now=now,
+                methods=(),
+                device=device or Device(),
+                stamp=self._context.stamp(),
+            )
+            admission = self._sessions.admit(session, (), None, now)
+            if admission is Admission.ADMITTED:
+                self._context.started(session)
+                return LoggedIn(session_id, session, self._context.persistence(session))
+        raise StoreUnavailable("the store admits no session of a new subject")
+
+    # -- Recognising -----------------------------------------------------------
+
+    def authenticate(
+        self,
+        cookie: str | None,
+        *,
+        arrived_at: datetime | None = None,
+        passive: bool = False,
+    ) -> AuthenticationOutcome:
+        """
+        Say whose session the cookie stands for, if it stands for a live one.
+
+        One read of the store. At most one write, when being seen or a renewal
+        has to be recorded; if that write fails, the session is live all the
+        same and the next request takes care of it.
+
+        Args:
+            cookie: The text of the session cookie, or ``None``.
+
+            arrived_at: When the request's headers arrived, by this clock; now,
+                if it is not given. Grace is judged by it, so that a request
+                that waited for its body is not taken for a late one.
+
+            passive: Do not count this as a sign of life: polling, for example,
+                should not keep a session alive.
+
+        Returns:
+            ``Active``, with a new id to set if ``renewed`` is not ``None``; or
+            ``Inactive``, which says nothing about the cookie: leave it alone.
+
+        Raises:
+            StoreUnavailable: The session could not be read. That is an outage,
+                and not a logout.
+        """
+        if cookie is None:
+            return Inactive(InactiveReason.ABSENT)
+        presented = SessionId.parse(cookie)
+        if presented is None:
+            return Inactive(InactiveReason.MALFORMED)
+        now = self._context.now()
+        arrived_at = self._context.arrival(arrived_at, now)
+        tries = UPKEEP_TRIES
+        while True:
+            judged = self._judge(presented, now, arrived_at, passive=passive)
+            if isinstance(judged, Inactive):
+                return judged
+            session, accepted = judged
+            if not accepted.writes:
+                return self._active(session, renewed_id(session, presented))
+            kept = upkeep(
+                session,
+                presented,
+                accepted,
+                policy=self._context.policies.require(session.policy),
+                now=now,
+                stamp=self._context.stamp(),
+                salt=self._context.salt(),
+            )
+            tries -= 1
+            try:
+                stored = self._sessions.replace(session, kept)
+            except StoreError:
+                stored, tries = False, 0
+            if stored:
+                if accepted.standing is Standing.SUCCESSOR:
+                    self._context.renewed(kept)
+                return self._active(kept, renewed_id(kept, presented))
+            if tries == 0:
+                # What was read was live. A successor that is not known to be
+                # stored is never answered; the next request will bring it.
+                self._context.upkeep_skipped(session)
+                return self._active(session, None)
+
+    def _active(self, session: Session, renewed: SessionId | None) -> Active:
+        persist_for = self._context.persistence(session) if renewed else None
+        return Active(session, renewed, persist_for)
+
+    def _judge(
+        self, presented: SessionId, now: datetime, arrived_at: datetime, *, passive: bool
+    ) -> tuple[Session, Accept] | Inactive:
+        for _ in range(TRIES):
+            try:
+                session = self._sessions.find(presented.locator)
+            except CorruptRecord:
+                self._context.unusable(presented.locator, InactiveReason.UNREADABLE)
+                return Inactive(InactiveReason.UNREADABLE)
+            judgement = decide_authentication(
+                session, presented, self._context.policies, now, arrived_at, passive=passive
+            )
+            if session is None:
+                return Inactive(InactiveReason.UNKNOWN)
+            if isinstance(judgement, Accept):
+                return session, judgement
+            if judgement.reason is InactiveReason.POLICY_UNKNOWN:
+                self._context.unusable(presented.locator, judgement.reason)
+            if judgement.reason is not InactiveReason.REUSED or self._end_reused(
+                session, judgement
+            ):
+                return Inactive(judgement.reason)
+        raise StoreUnavailable("the session changes faster than it can be judged")
+
+    def _end_reused(self, session: Session, judgement: Deny) -> bool:
+        # False: somebody changed the session since it was judged. Judge it again.
+        ended: bool | None = False
+        if judgement.end:
+            try:
+                ended = self._sessions.delete(session.locator, session)
+            except StoreError:
+                ended = None
+            if ended is False:
+                return False
+        self._context.reused(session, ended=ended)
+        return True
+
+    def is_fresh(self, session: Session, max_age: timedelta | None = None) -> bool:
+        """
+        Tell whether identity was proven recently enough for a sensitive operation.
+
+        Args:
+            session: What :meth:`authenticate` returned for this request.
+
+            max_age: How old the proof may be; by default the
+                ``reauthentication_age`` of the session's policy.
+        """
+        policy = self._context.policies.get(session.policy)
+        if policy is None:
+            return False
+        return session.is_fresh(max_age or policy.reauthentication_age, self._context.now())
+
+    # -- Changing privilege ----------------------------------------------------
+
+    def rotate(
+        self,
+        cookie: str | None,
+        *,
+        methods: tuple[str, ...] = (),
+        arrived_at: datetime | None = None,
+    ) -> RotationOutcome:
+        """
+        Replace the session id at once: call it at every change of privilege.
+
+        The old id and any successor of it stop working with this call. If the
+        answer with the new id is lost, the user has to sign in again; that
+        cannot be mended, because a thief who holds the old id may be waiting
+        for it (ADR-0012).
+
+        Args:
+            cookie: The text of the session cookie.
+
+            methods: What the application has just verified, such as
+                ``("hwk",)`` for a passkey: recorded, and the session counts as
+                freshly authenticated. Without it, an id that renewal has
+                already replaced is refused as superseded.
+
+            arrived_at: See :meth:`authenticate`.
+
+        Raises:
+            ValueError: *methods* cannot be recorded.
+        """
+        methods = self._context.checked_methods(methods)
+        presented = SessionId.parse(cookie)
+        if presented is None:
+            return Inactive(InactiveReason.MALFORMED if cookie else InactiveReason.ABSENT)
+        for _ in range(TRIES):
+            now = self._context.now()
+            judged = self._judge(
+                presented, now, self._context.arrival(arrived_at, now), passive=False
+            )
+            if isinstance(judged, Inactive):
+                return judged
+            session, accepted = judged
+            if not may_rotate(accepted, methods):
+                return Inactive(InactiveReason.SUPERSEDED)
+            self._context.checked_methods(session.methods + methods)
+            successor = presented.rotated(self._context.secret())
+            fresh = rotated(
+                session,
+                successor,
+                policy=self._context.policies.require(session.policy),
+                now=now,
+                methods=methods,
+                stamp=self._context.stamp(),
+            )
+            if self._twice(partial(self._sessions.replace, session, fresh)):
+                self._context.rotated(fresh, methods)
+                return Rotated(successor, fresh, self._context.persistence(fresh))
+        raise StoreUnavailable("the session changes faster than it can be rotated")
+
+    def reauthenticate(
+        self, cookie: str | None, password: str, *, arrived_at: datetime | None = None
+    ) -> ReauthenticationOutcome:
+        """
+        Step up: let the user of a live session prove the password again.
+
+        Counted and limited like a sign-in. The id rotates, as in :meth:`rotate`.
+        It does not restart the absolute timeout. For other proofs than a
+        password, verify them and call :meth:`rotate` with *methods*.
+        """
+        proven = self._prove(cookie, password, arrived_at)
+        if not isinstance(proven, tuple):
+            return proven
+        return self.rotate(cookie, methods=("pwd",), arrived_at=arrived_at)
+
+    def change_password(
+        self,
+        cookie: str | None,
+        password: str,
+        new_password: str,
+        *,
+        arrived_at: datetime | None = None,
+    ) -> PasswordChangeOutcome:
+        """
+        Change the password of a live session's user, and end all other sessions.
+
+        The hash that was verified is replaced by compare-and-set, so that of two
+        changes one is refused. Then the user's epoch is ended and this session
+        goes on under a new id in a fresh one. Whatever verified the old password
+        before that is in the old epoch, and whatever opens the new epoch reads
+        the new hash (ADR-0009).
+
+        Args:
+            cookie: The text of the session cookie.
+
+            password: The password so far.
+
+            new_password: The new one. Its quality is the application's business.
+
+            arrived_at: See :meth:`authenticate`.
+
+        Raises:
+            ValueError: The hasher does not accept *new_password*; nothing was
+                changed.
+
+            OutcomeUnknown: The new hash may or may not be in force. All
+                sessions were ended, if that could be done.
+
+            PasswordChangedButSessionsLive: The new password is in force, but
+                ending the sessions failed. Call :meth:`logout_everywhere`.
+        """
+        credentials, passwords = self._password_ports()
+        proven = self._prove(cookie, password, arrived_at)
+        if not isinstance(proven, tuple):
+            return proven
+        presented, user_id, verified = proven
+        subject = Subject.user(user_id)
+        encoded = passwords.hash(new_password)
+        if isinstance(encoded, Busy):
+            return encoded
+        try:
+            replaced = self._twice(partial(credentials.replace_hash, user_id, verified, encoded))
+        except OutcomeUnknown:
+            self._twice(partial(self._sessions.delete_user, subject))
+            raise
+        if not replaced:
+            self._context.refused(user_id, None)
+            return Refused()
+        self._context.password_replaced(user_id)
+        try:
+            session_id, session = self._restart(presented, subject, ("pwd",), arrived_at)
+        except StoreError as error:
+            raise PasswordChangedButSessionsLive(
+                "the password was changed, but the sessions could not be ended"
+            ) from error
+        persist_for = self._context.persistence(session) if session else None
+        return PasswordChanged(session_id, session, persist_for)
+
+    def _prove(
+        self, cookie: str | None, password: str, arrived_at: datetime | None
+    ) -> tuple[SessionId, str, str] | Refused | Throttled | Busy | Inactive:
+        credentials, passwords = self._password_ports()
+        presented = SessionId.parse(cookie)
+        if presented is None:
+            return Inactive(InactiveReason.MALFORMED if cookie else InactiveReason.ABSENT)
+        now = self._context.now()
+        judged = self._judge(presented, now, self._context.arrival(arrived_at, now), passive=True)
+        if isinstance(judged, Inactive):
+            return judged
+        session, _ = judged
+        user_id = session.user_id
+        if user_id is None:
+            return Refused()
+        reserved: list[Reservation] = []
+        throttled = self._reserve(
+            ThrottleKey(ThrottleScope.ACCOUNT, user_id), reserved, user_id, None
+        )
+        if throttled is not None:
+            return throttled
+        try:
+            encoded = credentials.read_hash(user_id)
+        except StoreError:
+            self._give_back(reserved)
+            raise
+        check = passwords.verify(encoded, password)
+        if check is PasswordCheck.BUSY:
+            self._give_back(reserved)
+            return Busy()
+        if encoded is None or check is PasswordCheck.MISMATCH:
+            self._context.refused(user_id, None)
+            return Refused()
+        self._throttle.reset(reserved[0])
+        return presented, user_id, encoded
+
+    # -- Signing out -----------------------------------------------------------
+
+    def logout(self, cookie: str | None) -> LoggedOut:
+        """
+        End the session. Delete the cookie, whatever comes back.
+
+        Any id of the session that was ever issued ends it, also a retired one.
+        When this has returned, nothing brings the session back, whatever was in
+        flight.
+
+        Raises:
+            StoreUnavailable: The session lives on. Delete the cookie all the
+                same, and say that signing out is not confirmed.
+
+            OutcomeUnknown: It may live on; likewise.
+        """
+        presented = SessionId.parse(cookie)
+        if presented is None:
+            return LoggedOut(ended=False)
+        try:
+            session = self._sessions.find(presented.locator)
+        except CorruptRecord:
+            return LoggedOut(ended=False)
+        if session is None or not was_issued(session, presented):
+            return LoggedOut(ended=False)
+        ended = self._twice(partial(self._sessions.delete, session.locator))
+        if ended:
+            self._context.ended(session.locator, session.subject, EndReason.LOGOUT)
+        return LoggedOut(ended=ended)
+
+    def logout_everywhere(
+        self, user_id: str, *, keep: str | None = None, arrived_at: datetime | None = None
+    ) -> LoggedOutEverywhere:
+        """
+        End all sessions of a user at once.
+
+        When this has returned, every session that existed before is dead, and
+        whatever was in flight (a sign-in whose password was read before, a
+        renewal, a step-up) comes to nothing.
+
+        Call it also whenever the application itself writes a password, disables
+        a user or deletes one: after that is committed.
+
+        Args:
+            user_id: Whose sessions.
+
+            keep: The cookie of a session of that user which is to go on under a
+                new id. If it does not stand for one, no session is kept.
+
+            arrived_at: See :meth:`authenticate`.
+
+        Raises:
+            ValueError: *user_id* is not 1 to 255 bytes of acceptable text.
+        """
+        subject = Subject.user(user_id)
+        kept = SessionId.parse(keep)
+        if kept is None:
+            self._end_all(subject)
+            return LoggedOutEverywhere(None, None)
+        session_id, session = self._restart(kept, subject, (), arrived_at)
+        persist_for = self._context.persistence(session) if session else None
+        return LoggedOutEverywhere(session_id, session, persist_for)
+
+    def _end_all(self, subject: Subject) -> None:
+        self._twice(partial(self._sessions.delete_user, subject))
+        self._context.all_ended(subject, None)
+
+    def _restart(
+        self,
+        presented: SessionId,
+        subject: Subject,
+        methods: tuple[str, ...],
+        arrived_at: datetime | None,
+    ) -> tuple[SessionId, Session] | tuple[None, None]:
+        # Deleting the user and admitting the survivor anew would let it escape
+        # whatever ended it in between; hence one operation of the store.
+        for _ in range(TRIES):
+            now = self._context.now()
+            judged = self._judge(
+                presented, now, self._context.arrival(arrived_at, now), passive=True
+            )
+            if isinstance(judged, Inactive):
+                break
+            session, accepted = judged
+            if session.subject != subject or not may_rotate(accepted, methods):
+                break
+            drawn = self._context.fresh_id(session.locator.epoch)
+            fresh = rotated(
+                session,
+                drawn,
+                policy=self._context.policies.require(session.policy),
+                now=now,
+                methods=methods,
+                stamp=self._context.stamp(),
+            )
+            moved = self._twice(
+                partial(self._sessions.restart, session, fresh.moved_to(drawn.locator))
+            )
+            if moved is not None:
+                survivor = fresh.moved_to(moved)
+                self._context.all_ended(subject, survivor)
+                return drawn.moved_to(moved), survivor
+        self._end_all(subject)
+        return None, None
+
+    def sessions_of(self, user_id: str) -> tuple[Session, ...]:
+        """
+        Return the live sessions of a user, the one seen last first.
+
+        Show them by :attr:`~sessioncore.session.Session.device` and
+        ``last_seen_at``, and name them by their handles.
+
+        Raises:
+            ValueError: *user_id* is not 1 to 255 bytes of acceptable text.
+        """
+        roster = self._sessions.roster(Subject.user(user_id))
+        return live_sessions(roster, self._context.policies, self._context.now())
+
+    def revoke(self, user_id: str, handle: str) -> Revoked:
+        """
+        End one session of a user by its public name: "sign out this device".
+
+        Only that user's sessions are searched, so a handle from elsewhere ends
+        nothing. A handle survives renewals, but not a password change.
+
+        Raises:
+            ValueError: *user_id* is not 1 to 255 bytes of acceptable text.
+        """
+        subject = Subject.user(user_id)
+        roster = self._sessions.roster(subject)
+        locator = session_with_handle(roster, handle)
+        if locator is None:
+            return Revoked(ended=False)
+        ended = self._twice(partial(self._sessions.delete, locator))
+        if ended:
+            self._context.ended(locator, subject, EndReason.REVOKED)
+        return Revoked(ended=ended)
+
+    # -- Session data ----------------------------------------------------------
+
+    def read_data(self, session: Session) -> DataRead | SessionGone:
+        """
+        Read the data of a session that was authenticated for this request.
+
+        Raises:
+            CorruptRecord: A stored value cannot be read.
+        """
+        if self._context.live_policy(session) is None:
+            return SessionGone()
+        data = self._sessions.read_data(session.locator)
+        if data is None:
+            return SessionGone()
+        return DataRead({key: decode_value(datum.value) for key, datum in data.items()})
+
+    def change_data(
+        self,
+        session: Session,
+        put: Mapping[str, Json] | None = None,
+        remove: Collection[str] = (),
+    ) -> DataChanged | SessionGone:
+        """
+        Put some values and remove others, as one step.
+
+        Keys that are not named keep their values, so parallel changes of
+        different keys all survive; of parallel changes of one key the last one
+        stands. For a change that depends on the value before, see
+        :meth:`update_data`.
+
+        Args:
+            session: A session that was authenticated for this request.
+
+            put: JSON-shaped values by key.
+
+            remove: Keys to remove. Absent ones do no harm.
+
+        Raises:
+            InvalidData: A key or value is not acceptable; see
+                :mod:`sessioncore.data`.
+
+            DataTooLarge: The policy's ``data_limit`` would be exceeded.
+        """
+        put = put or {}
+        if not put.keys().isdisjoint(remove):
+            raise InvalidData("a key is to be put and removed at the same time")
+        policy = self._context.live_policy(session)
+        if policy is None:
+            return SessionGone()
+        change = DataChange(
+            put={checked_key(key): encode_value(value) for key, value in put.items()},
+            remove=frozenset(checked_key(key) for key in remove),
+            stamp=self._context.stamp(),
+            capacity=policy.data_limit,
+        )
+        if self._write(session.locator, change) is DataWrite.GONE:
+            return SessionGone()
+        return DataChanged(dict(put))
+
+    def update_data(
+        self,
+        session: Session,
+        key: str,
+        function: Callable[[Json], Json],
+        default: Json = None,
+    ) -> DataChanged | SessionGone:
+        """
+        Change one value depending on what it was, safely under concurrency.
+
+        Args:
+            session: A session that was authenticated for this request.
+
+            key: Which value.
+
+            function: Computes the new value from the present one. Called again
+                whenever somebody else changed the value meanwhile, so it should
+                have no effects of its own.
+
+            default: What *function* gets if the key is absent.
+
+        Raises:
+            InvalidData: The key or the new value is not acceptable.
+
+            DataTooLarge: The policy's ``data_limit`` would be exceeded.
+
+            OutcomeUnknown: The change may or may not have been written. It is
+                not repeated: it might count twice.
+        """
+        checked_key(key)
+        for _ in range(TRIES):
+            policy = self._context.live_policy(session)
+            if policy is None:
+                return SessionGone()
+            data = self._sessions.read_data(session.locator)
+            if data is None:
+                return SessionGone()
+            before = data.get(key)
+            value = function(default if before is None else decode_value(before.value))
+            change = DataChange(
+                put={key: encode_value(value)},
+                expect={key: before.stamp if before else None},
+                stamp=self._context.stamp(),
+                capacity=policy.data_limit,
+            )
+            written = self._refuse_full(self._sessions.write_data(session.locator, change))
+            if written is DataWrite.GONE:
+                return SessionGone()
+            if written is DataWrite.WRITTEN:
+                return DataChanged({key: value})
+        raise StoreUnavailable("the value changes faster than it can be updated")
+
+    def increment(self, session: Session, key: str, by: int = 1) -> DataChanged | SessionGone:
+        """
+        Add to a whole number in the session's data; an absent one counts as zero.
+
+        No increment is lost under concurrency and none counts twice; see
+        :meth:`update_data`.
+
+        Raises:
+            InvalidData: The value is not a whole number.
+        """
+
+        def add(value: Json) -> Json:
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise InvalidData("only a whole number can be incremented")
+            return value + by
+
+        return self.update_data(session, key, add, default=0)
+
+    def take_data(self, session: Session, key: str) -> DataTaken | NothingToTake | SessionGone:
+        """
+        Remove a value and return it: of parallel callers exactly one gets it.
+
+        For what is good once: a message to show, an attempt, a nonce.
+
+        Raises:
+            OutcomeUnknown: It may or may not have been removed. Treat it as
+                taken.
+        """
+        checked_key(key)
+        for _ in range(TRIES):
+            policy = self._context.live_policy(session)
+            if policy is None:
+                return SessionGone()
+            data = self._sessions.read_data(session.locator)
+            if data is None:
+                return SessionGone()
+            before = data.get(key)
+            if before is None:
+                return NothingToTake()
+            change = DataChange(
+                put={},
+                remove=frozenset((key,)),
+                expect={key: before.stamp},
+                stamp=self._context.stamp(),
+                capacity=policy.data_limit,
+            )
+            written = self._sessions.write_data(session.locator, change)
+            if written is DataWrite.GONE:
+                return SessionGone()
+            if written is DataWrite.WRITTEN:
+                return DataTaken(decode_value(before.value))
+        raise StoreUnavailable("the value changes faster than it can be taken")
+
+    def _write(self, locator: Locator, change: DataChange) -> DataWrite:
+        # Repeating is safe without guards: put keys recognise their stamp, and
+        # removing again what is gone changes nothing.
+        return self._refuse_full(self._twice(partial(self._sessions.write_data, locator, change)))
+
+    @staticmethod
+    def _refuse_full(written: DataWrite) -> DataWrite:
+        if written is DataWrite.FULL:
+            raise DataTooLarge("the session's data would exceed its policy's data_limit")
+        return written
+
+    # -- Keeping house ---------------------------------------------------------
+
+    def purge(self, limit: int = 1_000) -> Purged:
+        """
+        Delete a batch of what has expired. Run it now and then, on any machine.
+
+        No promise rests on it: what has expired is dead, purged or not. Call it
+        again while ``more`` is true.
+
+        Args:
+            limit: How many records to delete at most.
+
+        Raises:
+            ValueError: *limit* is less than 1.
+        """
+        if limit < 1:
+            raise ValueError("limit: at least 1")
+        return self._sessions.purge(self._context.now(), limit)
+
+    # -- Steps that several use cases share ------------------------------------
+
+    def _password_ports(self) -> tuple[CredentialStore, PasswordHasher]:
+        if self._credentials is None or self._passwords is None:
+            raise TypeError("this service was made without credentials and passwords")
+        return self._credentials, self._passwords
+
+    def _open_epoch(self, subject: Subject) -> Epoch:
+        return self._sessions.open_epoch(subject, self._context.now(), self._context.login_window)
+
+    def _reserve(
+        self,
+        key: ThrottleKey,
+        reserved: list[Reservation],
+        user_id: str | None,
+        source: str | None,
+    ) -> Throttled | None:
+        reservation = self._throttle.reserve(key, self._context.now())
+        if isinstance(reservation, Throttled):
+            self._context.throttled(user_id, source)
+            return reservation
+        reserved.append(reservation)
+        return None
+
+    def _give_back(self, reserved: list[Reservation]) -> None:
+        for reservation in reserved:
+            self._throttle.give_back(reservation)
+
+    def _rehash(self, user_id: str, verified: str, password: str) -> None:
+        # Best effort: an upgrade that fails must not fail the sign-in, and by
+        # compare-and-set it cannot overwrite a password changed meanwhile.
+        credentials, passwords = self._password_ports()
+        try:
+            encoded = passwords.hash(password)
+            if not isinstance(encoded, Busy):
+                credentials.replace_hash(user_id, verified, encoded)
+        except StoreError:
+            pass
+
+    def _admit(
+        self,
+        epoch: Epoch,
+        subject: Subject,
+        policy: Policy,
+        *,
+        methods: tuple[str, ...],
+        device: Device,
+        cookie: str | None,
+        keep: Collection[str],
+    ) -> LoggedIn | LimitReached | Busy | None:
+        # None: the epoch has ended; what was verified no longer counts.
+        held = self._held(cookie)
+        carried: Mapping[str, bytes] = {}
+        if held is not None and (held.is_anonymous or held.subject == subject):
+            carried = self._data_to_carry(held, keep)
+        abandoned: list[Locator] = []
+        for _ in range(TRIES):
+            now = self._context.now()
+            roster = self._sessions.roster(subject)
+            plan = decide_admission(
+                roster,
+                policy,
+                self._context.policies,
+                now,
+                replaced=held.locator if held else None,
+                abandoned=abandoned,
+            )
+            if isinstance(plan, LimitReached):
+                return plan
+            # A fresh slot for every try: one whose fate is unknown may have
+            # been admitted and revoked, and must not come back.
+            session_id = self._context.fresh_id(epoch)
+            session = opened(
+                session_id,
+                subject,
+                policy=policy,
+                now=now,
+                methods=methods,
+                device=device,
+                stamp=self._context.stamp(),
+            )
+            abandoned.append(session.locator)
+            try:
+                admission = self._sessions.admit(session, plan.evicted, roster.version, now)
+            except OutcomeUnknown:
+                self._twice(partial(self._sessions.delete, session.locator))
+                continue
+            if admission is Admission.STALE:
+                return None
+            if admission is Admission.ADMITTED:
+                self._context.started(session)
+                for gone in plan.crowded_out:
+                    self._context.ended(gone.locator, subject, EndReason.EVICTED)
+                for gone in plan.replaced:
+                    self._context.ended(gone.locator, subject, EndReason.REPLACED)
+                self._carry_over(session, carried, held)
+                return LoggedIn(session_id, session, self._context.persistence(session))
+        return Busy()
+
+    def _held(self, cookie: str | None) -> Session | None:
+        presented = SessionId.parse(cookie)
+        if presented is None:
+            return None
+        now = self._context.now()
+        judged = self._judge(presented, now, now, passive=True)
+        return None if isinstance(judged, Inactive) else judged[0]
+
+    def _data_to_carry(self, held: Session, keep: Collection[str]) -> Mapping[str, bytes]:
+        data = self._sessions.read_data(held.locator) if keep else None
+        return {key: datum.value for key, datum in (data or {}).items() if key in keep}
+
+    def _carry_over(
+        self, session: Session, carried: Mapping[str, bytes], held: Session | None
+    ) -> None:
+        try:
+            if carried:
+                size = sum(len(key.encode()) + len(value) for key, value in carried.items())
+                change = DataChange(put=carried, stamp=self._context.stamp(), capacity=size)
+                self._write(session.locator, change)
+            if held is None or held.subject == session.subject:
+                return
+            if self._twice(partial(self._sessions.delete, held.locator)):
+                self._context.ended(held.locator, held.subject, EndReason.REPLACED)
+        except StoreError:
+            # Nobody will learn the id of the session that was just admitted.
+            self._twice(partial(self._sessions.delete, session.locator))
+            raise
+
+    def _twice(self, call: Callable[[], T]) -> T:
+        # For writes that recognise their own effect, or that may happen twice.
+        # The second answer is the one that counts.
+        try:
+            return call()
+        except OutcomeUnknown:
+            return call()
