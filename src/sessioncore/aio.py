@@ -127,8 +127,8 @@ class AsyncAuthService:
     Server-side sessions: sign in, recognise, renew, step up, sign out.
 
     One instance serves a whole application, from any number of threads (or, of
-    the asynchronous twin, tasks of one event loop). It keeps no state of its own
-    between calls.
+    the asynchronous twin, tasks of one event loop). Between calls it remembers
+    nothing but the counts of the default throttle.
 
     Every parameter called *cookie* is the text of the session cookie as the
     client sent it, or ``None``. It is parsed here, and whatever it contains,
