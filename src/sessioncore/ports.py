@@ -229,8 +229,9 @@ class SessionStore(Protocol):
         """
         Insert one session and delete the evicted ones, as one step.
 
-        Never overwrites a slot. Every admission moves the roster's version, one
-        without *version* too. Nothing that is absent needs to be evicted.
+        Never overwrites a slot, not even one among *evicted*. Every admission
+        moves the roster's version, one without *version* too. Nothing that is
+        absent needs to be evicted.
 
         Args:
             session: The session, in the epoch in which it was opened.
@@ -245,7 +246,8 @@ class SessionStore(Protocol):
                 subject whose ``keep_until`` has passed.
 
         Returns:
-            ``STALE`` if the session's epoch is not its subject's current one;
+            ``STALE`` if the session's epoch is not its subject's current one
+            (or another subject is in this one's place);
             ``CONFLICT`` if the version has moved or the slot is taken. Both
             leave the store as it was.
 
@@ -311,8 +313,8 @@ class SessionStore(Protocol):
         Delete every session of *subject*, their data and the epoch, as one step.
 
         Whatever is in flight (an admission, a replacement, a restart, a data
-        write) fails afterwards. Idempotent; works on unreadable records, and on
-        a store that is too full for anything else.
+        write) fails afterwards. Idempotent; works on unreadable records, and as
+        a deletion even where memory is too full to write.
 
         Returns:
             How many sessions were deleted; a lower bound after a repetition.
@@ -373,7 +375,7 @@ class SessionStore(Protocol):
         Args:
             before: Usually the present.
 
-            limit: How many records to delete at most in this call.
+            limit: How many records to delete at most in this call; at least 1.
 
         Returns:
             What was deleted, and whether calling again may delete more. Calling

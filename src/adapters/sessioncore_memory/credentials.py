@@ -1,0 +1,142 @@
+"""
+The credential stores: users, and the hashes of their passwords.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import attrs
+
+from sessioncore.ports import Account
+
+
+@attrs.define(eq=False)
+class _User:
+    account: Account
+    username: str
+    password_hash: str | None = attrs.field(repr=False)
+
+
+@attrs.define(eq=False)
+class MemoryCredentialStore:
+    """
+    A :class:`~sessioncore.ports.CredentialStore` for the threads of one process.
+
+    Names are compared exactly as typed.
+    """
+
+    _by_id: dict[str, _User] = attrs.field(factory=dict[str, _User], init=False, repr=False)
+    _by_name: dict[str, _User] = attrs.field(factory=dict[str, _User], init=False, repr=False)
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False, repr=False)
+
+    def add_user(
+        self, user_id: str, username: str, password_hash: str | None, role: str | None = None
+    ) -> None:
+        """
+        Add a user, without a password if *password_hash* is ``None``.
+
+        Raises:
+            ValueError: The id or the name is taken.
+        """
+        with self._lock:
+            if user_id in self._by_id or username in self._by_name:
+                raise ValueError("the user id or the username is taken")
+            user = _User(Account(user_id, role), username, password_hash)
+            self._by_id[user_id] = self._by_name[username] = user
+
+    def set_hash(self, user_id: str, password_hash: str | None) -> None:
+        """
+        Set a user's password hash whatever it was, as a password reset does.
+
+        End the user's sessions after it, with ``logout_everywhere``.
+
+        Raises:
+            KeyError: There is no such user.
+        """
+        with self._lock:
+            self._by_id[user_id].password_hash = password_hash
+
+    def remove_user(self, user_id: str) -> None:
+        """
+        Remove a user. Idempotent.
+        """
+        with self._lock:
+            user = self._by_id.pop(user_id, None)
+            if user is not None:
+                del self._by_name[user.username]
+
+    def find_user(self, username: str, /) -> Account | None:
+        """
+        See :meth:`sessioncore.ports.CredentialStore.find_user`.
+        """
+        with self._lock:
+            user = self._by_name.get(username)
+            return None if user is None else user.account
+
+    def read_hash(self, user_id: str, /) -> str | None:
+        """
+        See :meth:`sessioncore.ports.CredentialStore.read_hash`.
+        """
+        with self._lock:
+            user = self._by_id.get(user_id)
+            return None if user is None else user.password_hash
+
+    def replace_hash(self, user_id: str, verified: str, new: str, /) -> bool:
+        """
+        See :meth:`sessioncore.ports.CredentialStore.replace_hash`.
+        """
+        with self._lock:
+            user = self._by_id.get(user_id)
+            if user is None:
+                return False
+            if user.password_hash == verified:
+                user.password_hash = new
+            return user.password_hash == new
+
+
+@attrs.define(eq=False)
+class AsyncMemoryCredentialStore:
+    """
+    The same for the tasks of an event loop; threads may share *store* with it.
+    """
+
+    _store: MemoryCredentialStore = attrs.field(factory=MemoryCredentialStore, repr=False)
+
+    async def add_user(
+        self, user_id: str, username: str, password_hash: str | None, role: str | None = None
+    ) -> None:
+        """
+        See :meth:`MemoryCredentialStore.add_user`.
+        """
+        self._store.add_user(user_id, username, password_hash, role)
+
+    async def set_hash(self, user_id: str, password_hash: str | None) -> None:
+        """
+        See :meth:`MemoryCredentialStore.set_hash`.
+        """
+        self._store.set_hash(user_id, password_hash)
+
+    async def remove_user(self, user_id: str) -> None:
+        """
+        See :meth:`MemoryCredentialStore.remove_user`.
+        """
+        self._store.remove_user(user_id)
+
+    async def find_user(self, username: str, /) -> Account | None:
+        """
+        See :meth:`sessioncore.ports.CredentialStore.find_user`.
+        """
+        return self._store.find_user(username)
+
+    async def read_hash(self, user_id: str, /) -> str | None:
+        """
+        See :meth:`sessioncore.ports.CredentialStore.read_hash`.
+        """
+        return self._store.read_hash(user_id)
+
+    async def replace_hash(self, user_id: str, verified: str, new: str, /) -> bool:
+        """
+        See :meth:`sessioncore.ports.CredentialStore.replace_hash`.
+        """
+        return self._store.replace_hash(user_id, verified, new)

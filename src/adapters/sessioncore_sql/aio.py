@@ -1,0 +1,282 @@
+"""
+The stores for asyncio: the same programs as in :mod:`sessioncore_sql.stores`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import ClassVar, Concatenate, ParamSpec, Self, TypeVar
+
+import attrs
+from sqlalchemy import URL, Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from sessioncore.ports import Account, Admission, DataWrite, Purged
+from sessioncore.session import DataChange, Datum, Epoch, Locator, Roster, Session, Subject
+
+from . import _credentials, _sessions
+from ._engine import check_async_engine, new_async_engine
+from ._schema import Component, create
+from ._transaction import faults, unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@attrs.frozen(eq=False)
+class _OnAsyncEngine:
+    """
+    What the stores share: an engine, and one call of an operation on it.
+    """
+
+    _component: ClassVar[Component]
+
+    engine: AsyncEngine = attrs.field(validator=check_async_engine, repr=False)
+
+    async def _run(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        try:
+            async with self.engine.connect() as connection:
+                return await connection.run_sync(operation, *args, **kwargs)
+        except faults(self.engine.dialect) as error:
+            fault = unavailable(error)
+        raise fault
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, url: str | URL, /) -> AsyncGenerator[Self]:
+        """
+        Make the store with an engine of its own, and its tables if they are missing.
+
+        For scripts and first steps. An app that has an engine, or wants both
+        stores on one, hands it in: see :func:`sessioncore_sql.new_async_engine`.
+
+        Args:
+            url: Such as ``sqlite+aiosqlite:///sessions.db``.
+
+        Returns:
+            A context manager, which closes the engine in the end.
+
+        Raises:
+            ValueError: Not the URL of a database that the store can use.
+
+            StoreUnavailable: The tables could not be made.
+
+            CorruptRecord: The tables have a version that this library does not know.
+        """
+        engine = new_async_engine(url)
+        try:
+            store = cls(engine)
+            await store.create_schema()
+            yield store
+        finally:
+            await engine.dispose()
+
+    async def create_schema(self) -> None:
+        """
+        Make the store's tables where they are missing.
+
+        Repeating is safe, and so is starting several processes at once.
+
+        Raises:
+            StoreUnavailable: The database did not answer; nothing was made.
+
+            OutcomeUnknown: They may or may not have been made.
+
+            CorruptRecord: The tables have a version that this library does not know.
+        """
+        await self._run(create, self._component)
+
+
+@attrs.frozen(eq=False)
+class AsyncSqlSessionStore(_OnAsyncEngine):
+    """
+    :class:`~sessioncore_sql.SqlSessionStore` for asyncio: the same promises, tables and programs.
+
+    Any number of tasks of one event loop may share one store. A call that is
+    cancelled has an unknown outcome; its connection is rolled back or thrown
+    away before anyone gets it again.
+
+    Args:
+        engine: With a database and a pool that can keep the promises.
+
+    Raises:
+        TypeError: *engine* is none, or not one for asyncio.
+
+        ValueError: Its database or its pool could not keep the promises.
+    """
+
+    _component: ClassVar = Component.SESSIONS
+
+    async def open_epoch(self, subject: Subject, at: datetime, lives_for: timedelta, /) -> Epoch:
+        """
+        See :meth:`AsyncSessionStore.open_epoch`.
+        """
+        return await self._run(_sessions.open_epoch, subject, at, lives_for)
+
+    async def find(self, locator: Locator, /) -> Session | None:
+        """
+        See :meth:`AsyncSessionStore.find`.
+        """
+        return await self._run(_sessions.find, locator)
+
+    async def replace(self, old: Session, new: Session, /) -> bool:
+        """
+        See :meth:`AsyncSessionStore.replace`.
+        """
+        return await self._run(_sessions.replace, old, new)
+
+    async def roster(self, subject: Subject, /) -> Roster:
+        """
+        See :meth:`AsyncSessionStore.roster`.
+        """
+        return await self._run(_sessions.roster, subject)
+
+    async def admit(
+        self,
+        session: Session,
+        evicted: tuple[Locator, ...],
+        version: bytes | None,
+        at: datetime,  # noqa: ARG002 - purge finds what has expired by its index
+        /,
+    ) -> Admission:
+        """
+        See :meth:`AsyncSessionStore.admit`.
+        """
+        return await self._run(_sessions.admit, session, evicted, version)
+
+    async def restart(self, old: Session, new: Session, /) -> Locator | None:
+        """
+        See :meth:`AsyncSessionStore.restart`.
+        """
+        return await self._run(_sessions.restart, old, new)
+
+    async def delete(self, locator: Locator, expected: Session | None = None, /) -> bool:
+        """
+        See :meth:`AsyncSessionStore.delete`.
+        """
+        return await self._run(_sessions.delete, locator, expected)
+
+    async def delete_user(self, subject: Subject, /) -> int:
+        """
+        See :meth:`AsyncSessionStore.delete_user`.
+        """
+        return await self._run(_sessions.delete_user, subject)
+
+    async def read_data(self, locator: Locator, /) -> Mapping[str, Datum] | None:
+        """
+        See :meth:`AsyncSessionStore.read_data`.
+        """
+        return await self._run(_sessions.read_data, locator)
+
+    async def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
+        """
+        See :meth:`AsyncSessionStore.write_data`.
+        """
+        return await self._run(_sessions.write_data, locator, change)
+
+    async def purge(self, before: datetime, limit: int, /) -> Purged:
+        """
+        See :meth:`AsyncSessionStore.purge`. On SQLite other writes wait for the batch.
+        """
+        return await self._run(_sessions.purge, before, limit)
+
+
+@attrs.frozen(eq=False)
+class AsyncSqlCredentialStore(_OnAsyncEngine):
+    """
+    :class:`~sessioncore_sql.SqlCredentialStore` for asyncio: the same promises, table and programs.
+
+    Args:
+        engine: With a database and a pool that can keep the promises.
+
+    Raises:
+        TypeError: *engine* is none, or not one for asyncio.
+
+        ValueError: Its database or its pool could not keep the promises.
+    """
+
+    _component: ClassVar = Component.CREDENTIALS
+
+    async def find_user(self, username: str, /) -> Account | None:
+        """
+        See :meth:`AsyncCredentialStore.find_user`.
+        """
+        return await self._run(_credentials.find_user, username)
+
+    async def read_hash(self, user_id: str, /) -> str | None:
+        """
+        See :meth:`AsyncCredentialStore.read_hash`.
+        """
+        return await self._run(_credentials.read_hash, user_id)
+
+    async def replace_hash(self, user_id: str, verified: str, new: str, /) -> bool:
+        """
+        See :meth:`AsyncCredentialStore.replace_hash`.
+        """
+        return await self._run(_credentials.replace_hash, user_id, verified, new)
+
+    async def add_user(
+        self, user_id: str, username: str, password_hash: str | None, role: str | None = None
+    ) -> bool:
+        """
+        Add a user.
+
+        Args:
+            user_id: The name of the user in sessions; it never changes.
+
+            username: What the user types at sign-in: 1 to 255 printable characters.
+
+            password_hash: As the app's ``PasswordHasher`` made it; ``None`` for a user without.
+
+            role: For choosing a policy.
+
+        Returns:
+            Whether the user was added; ``False`` if either name is taken.
+
+        Raises:
+            ValueError: The user id or the username is not acceptable.
+
+            StoreUnavailable: The database did not answer; nothing was written.
+
+            OutcomeUnknown: The user may or may not have been added.
+        """
+        return await self._run(_credentials.add_user, user_id, username, password_hash, role)
+
+    async def set_hash(self, user_id: str, password_hash: str | None) -> bool:
+        """
+        Replace the user's hash whatever it was: a reset by an administrator.
+
+        It ends no session: call ``logout_everywhere(user_id)`` when it returned.
+
+        Returns:
+            Whether there is such a user.
+
+        Raises:
+            StoreUnavailable: The database did not answer; nothing was written.
+
+            OutcomeUnknown: The hash may or may not have been replaced.
+        """
+        return await self._run(_credentials.set_hash, user_id, password_hash)
+
+    async def remove_user(self, user_id: str) -> bool:
+        """
+        Remove a user. Idempotent.
+
+        It ends no session: call ``logout_everywhere(user_id)`` when it returned.
+
+        Returns:
+            Whether this call removed the user.
+
+        Raises:
+            StoreUnavailable: The database did not answer; nothing was removed.
+
+            OutcomeUnknown: The user may or may not have been removed.
+        """
+        return await self._run(_credentials.remove_user, user_id)

@@ -1,0 +1,109 @@
+"""
+The SQL stores keep the contracts, on SQLite files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    asynccontextmanager,
+    contextmanager,
+)
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlalchemy import Engine
+
+from sessioncore.testing import (
+    AsyncCredentialStoreContract,
+    AsyncSessionStoreContract,
+    CredentialStoreContract,
+    SessionStoreContract,
+)
+from sessioncore_sql import (
+    AsyncSqlCredentialStore,
+    AsyncSqlSessionStore,
+    SqlCredentialStore,
+    SqlSessionStore,
+)
+
+
+def files_of(engine: Engine) -> bytes:
+    folder = Path(engine.url.database or "").parent
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
+class TestSqlSessionStore(SessionStoreContract):
+    @contextmanager
+    def new_store(self) -> Generator[SqlSessionStore]:
+        with (
+            TemporaryDirectory() as folder,
+            SqlSessionStore.connect(f"sqlite:///{folder}/sessions.db") as store,
+        ):
+            yield store
+
+    def open_again(self, store: SqlSessionStore) -> AbstractContextManager[SqlSessionStore]:
+        return SqlSessionStore.connect(store.engine.url)
+
+    def dump(self, store: SqlSessionStore) -> bytes:
+        return files_of(store.engine)
+
+
+class TestAsyncSqlSessionStore(AsyncSessionStoreContract):
+    @asynccontextmanager
+    async def new_store(self) -> AsyncGenerator[AsyncSqlSessionStore]:
+        with TemporaryDirectory() as folder:
+            url = f"sqlite+aiosqlite:///{folder}/sessions.db"
+            async with AsyncSqlSessionStore.connect(url) as store:
+                yield store
+
+    def open_again(
+        self, store: AsyncSqlSessionStore
+    ) -> AbstractAsyncContextManager[AsyncSqlSessionStore]:
+        return AsyncSqlSessionStore.connect(store.engine.url)
+
+    async def dump(self, store: AsyncSqlSessionStore) -> bytes:
+        return files_of(store.engine.sync_engine)
+
+
+class TestSqlCredentialStore(CredentialStoreContract):
+    @contextmanager
+    def new_store(self) -> Generator[SqlCredentialStore]:
+        with (
+            TemporaryDirectory() as folder,
+            SqlCredentialStore.connect(f"sqlite:///{folder}/users.db") as store,
+        ):
+            yield store
+
+    def add_user(
+        self, store: SqlCredentialStore, user_id: str, username: str, password_hash: str | None
+    ) -> None:
+        store.add_user(user_id, username, password_hash)
+
+    def open_again(self, store: SqlCredentialStore) -> AbstractContextManager[SqlCredentialStore]:
+        return SqlCredentialStore.connect(store.engine.url)
+
+
+class TestAsyncSqlCredentialStore(AsyncCredentialStoreContract):
+    @asynccontextmanager
+    async def new_store(self) -> AsyncGenerator[AsyncSqlCredentialStore]:
+        with TemporaryDirectory() as folder:
+            url = f"sqlite+aiosqlite:///{folder}/users.db"
+            async with AsyncSqlCredentialStore.connect(url) as store:
+                yield store
+
+    async def add_user(
+        self,
+        store: AsyncSqlCredentialStore,
+        user_id: str,
+        username: str,
+        password_hash: str | None,
+    ) -> None:
+        await store.add_user(user_id, username, password_hash)
+
+    def open_again(
+        self, store: AsyncSqlCredentialStore
+    ) -> AbstractAsyncContextManager[AsyncSqlCredentialStore]:
+        return AsyncSqlCredentialStore.connect(store.engine.url)
