@@ -43,6 +43,7 @@ from sessioncore import (
     SessionGone,
     StoreError,
     Throttled,
+    UnacceptablePassword,
 )
 from sessioncore.ports import PasswordCheck
 
@@ -409,9 +410,9 @@ class Site:
         ended = self._auth.logout_everywhere(
             member.user_id, keep=member.visit.cookie, arrived_at=member.visit.arrived_at
         )
-        if ended.session_id is None:  # this one had ended meanwhile, too
+        if ended.kept is None:  # this one had ended meanwhile, too
             return _signed_out(InactiveReason.UNKNOWN)
-        member.visit.issue(ended.session_id, ended.persist_for)
+        member.visit.issue(ended.kept.session_id, ended.kept.persist_for)
         return see_other("/sessions?notice=others-signed-out")
 
     def _sign_out_everywhere(self, member: Member) -> Response:
@@ -438,16 +439,16 @@ class Site:
                 new,
                 arrived_at=member.visit.arrived_at,
             )
-        except ValueError:
+        except UnacceptablePassword:
             return self._password_refused(member, "The new password is too long.")
         except PasswordChangedButSessionsLive:
             page = pages.password_changed_but_sessions_live(self._frame(member))
             return Response(page, HTTPStatus.SERVICE_UNAVAILABLE)
         match outcome:
-            case PasswordChanged(session_id=session_id, persist_for=persist_for):
-                if session_id is None:  # this session had ended meanwhile
+            case PasswordChanged(kept=kept):
+                if kept is None:  # this session had ended meanwhile
                     return _signed_out(InactiveReason.UNKNOWN)
-                member.visit.issue(session_id, persist_for)
+                member.visit.issue(kept.session_id, kept.persist_for)
                 return see_other("/sessions?notice=password-changed")
             case Refused():
                 return self._password_refused(member, "The password so far is not right.")

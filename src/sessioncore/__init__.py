@@ -19,6 +19,7 @@ from sessioncore.errors import (
 from sessioncore.errors import SessionCoreError as SessionCoreError
 from sessioncore.errors import StoreError as StoreError
 from sessioncore.errors import StoreUnavailable as StoreUnavailable
+from sessioncore.errors import UnacceptablePassword as UnacceptablePassword
 from sessioncore.outcomes import Active as Active
 from sessioncore.outcomes import AuthenticationOutcome as AuthenticationOutcome
 from sessioncore.outcomes import Busy as Busy
@@ -56,6 +57,7 @@ from sessioncore.session import Locator as Locator
 from sessioncore.session import Session as Session
 from sessioncore.session import SessionId as SessionId
 from sessioncore.session import Subject as Subject
+from sessioncore.system import SystemClock as SystemClock
 from sessioncore.throttle import AsyncInProcessLoginThrottle as AsyncInProcessLoginThrottle
 from sessioncore.throttle import GuessLimit as GuessLimit
 from sessioncore.throttle import InProcessLoginThrottle as InProcessLoginThrottle

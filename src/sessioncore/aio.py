@@ -20,13 +20,16 @@ from sessioncore.decisions import (
     Accept,
     Deny,
     Standing,
+    decide_absence,
     decide_admission,
     decide_authentication,
+    decide_rotation,
     live_sessions,
-    may_rotate,
+    missing_from,
     opened,
     renewed_id,
     rotated,
+    session_of_family,
     session_with_handle,
     upkeep,
     was_issued,
@@ -39,6 +42,7 @@ from sessioncore.errors import (
     PasswordChangedButSessionsLive,
     StoreError,
     StoreUnavailable,
+    UnacceptablePassword,
 )
 from sessioncore.events import EndReason
 from sessioncore.outcomes import (
@@ -224,7 +228,8 @@ class AsyncAuthService:
 
             keep: The keys of session data to carry over from the session that
                 ends, if it is anonymous or the same user's. Nothing else
-                survives a sign-in.
+                survives a sign-in. A ``data_limit`` that is smaller than what is
+                carried holds from the next change on.
 
         Raises:
             InvalidPolicy: No policy is called *policy*.
@@ -314,7 +319,8 @@ class AsyncAuthService:
         Call this as soon as it is known who claims to sign in, and *before* the
         proof (an OIDC code, a passkey, a one-time code) is checked; then call
         :meth:`establish`. An attempt begun after the check would survive a
-        "sign out everywhere" that happened during it (ADR-0009).
+        "sign out everywhere" that happened during it (ADR-0009). How often a
+        proof may be tried is the application's business, too.
 
         Args:
             user_id: Who claims to sign in.
@@ -457,11 +463,9 @@ class AsyncAuthService:
             StoreUnavailable: The session could not be read. That is an outage,
                 and not a logout.
         """
-        if cookie is None:
-            return Inactive(InactiveReason.ABSENT)
         presented = SessionId.parse(cookie)
         if presented is None:
-            return Inactive(InactiveReason.MALFORMED)
+            return Inactive(decide_absence(cookie))
         now = self._context.now()
         arrived_at = self._context.arrival(arrived_at, now)
         tries = UPKEEP_TRIES
@@ -482,13 +486,16 @@ class AsyncAuthService:
                 salt=self._context.salt(),
             )
             tries -= 1
+            stored = unknown = False
             try:
                 stored = await self._sessions.replace(session, kept)
+            except OutcomeUnknown:
+                unknown, tries = True, 0
             except StoreError:
-                stored, tries = False, 0
+                tries = 0
+            if accepted.standing is Standing.SUCCESSOR and (stored or unknown):
+                self._context.renewed(kept)
             if stored:
-                if accepted.standing is Standing.SUCCESSOR:
-                    self._context.renewed(kept)
                 return self._active(kept, renewed_id(kept, presented))
             if tries == 0:
                 # What was read was live. A successor that is not known to be
@@ -550,7 +557,9 @@ class AsyncAuthService:
         policy = self._context.policies.get(session.policy)
         if policy is None:
             return False
-        return session.is_fresh(max_age or policy.reauthentication_age, self._context.now())
+        if max_age is None:
+            max_age = policy.reauthentication_age
+        return session.is_fresh(max_age, self._context.now())
 
     # -- Changing privilege ----------------------------------------------------
 
@@ -586,7 +595,7 @@ class AsyncAuthService:
         methods = self._context.checked_methods(methods)
         presented = SessionId.parse(cookie)
         if presented is None:
-            return Inactive(InactiveReason.MALFORMED if cookie else InactiveReason.ABSENT)
+            return Inactive(decide_absence(cookie))
         for _ in range(TRIES):
             now = self._context.now()
             judged = await self._judge(
@@ -595,9 +604,9 @@ class AsyncAuthService:
             if isinstance(judged, Inactive):
                 return judged
             session, accepted = judged
-            if not may_rotate(accepted, methods):
-                return Inactive(InactiveReason.SUPERSEDED)
-            self._context.checked_methods(session.methods + methods)
+            hindrance = decide_rotation(session, accepted, methods)
+            if hindrance is not None:
+                return Inactive(hindrance)
             successor = presented.rotated(self._context.secret())
             fresh = rotated(
                 session,
@@ -656,8 +665,8 @@ class AsyncAuthService:
             arrived_at: See :meth:`authenticate`.
 
         Raises:
-            ValueError: The hasher does not accept *new_password*; nothing was
-                changed.
+            UnacceptablePassword: The hasher does not accept *new_password*;
+                nothing was changed.
 
             OutcomeUnknown: The new hash may or may not be in force. All
                 sessions were ended, if that could be done.
@@ -666,33 +675,37 @@ class AsyncAuthService:
                 ending the sessions failed. Call :meth:`logout_everywhere`.
         """
         credentials, passwords = self._password_ports()
-        proven = await self._prove(cookie, password, arrived_at)
-        if not isinstance(proven, tuple):
-            return proven
-        presented, user_id, verified = proven
-        subject = Subject.user(user_id)
-        encoded = await passwords.hash(new_password)
-        if isinstance(encoded, Busy):
-            return encoded
-        try:
-            replaced = await self._twice(
-                partial(credentials.replace_hash, user_id, verified, encoded)
-            )
-        except OutcomeUnknown:
-            await self._twice(partial(self._sessions.delete_user, subject))
-            raise
-        if not replaced:
-            self._context.refused(user_id, None)
-            return Refused()
-        self._context.password_replaced(user_id)
-        try:
-            session_id, session = await self._restart(presented, subject, ("pwd",), arrived_at)
-        except StoreError as error:
-            raise PasswordChangedButSessionsLive(
-                "the password was changed, but the sessions could not be ended"
-            ) from error
-        persist_for = self._context.persistence(session) if session else None
-        return PasswordChanged(session_id, session, persist_for)
+        # Twice, because a sign-in may upgrade the hash between the steps.
+        for _ in range(2):
+            proven = await self._prove(cookie, password, arrived_at)
+            if not isinstance(proven, tuple):
+                return proven
+            presented, user_id, verified = proven
+            subject = Subject.user(user_id)
+            encoded = await passwords.hash(new_password)
+            if isinstance(encoded, Busy):
+                return encoded
+            try:
+                replaced = await self._twice(
+                    partial(credentials.replace_hash, user_id, verified, encoded)
+                )
+            except OutcomeUnknown:
+                try:
+                    await self._end_all(subject)
+                except StoreError:
+                    self._context.left_live(user_id)
+                raise
+            if replaced:
+                self._context.password_replaced(user_id)
+                try:
+                    kept = await self._restart(presented, subject, ("pwd",), arrived_at)
+                except StoreError as error:
+                    self._context.left_live(user_id)
+                    raise PasswordChangedButSessionsLive(
+                        "the password was changed, but the sessions could not be ended"
+                    ) from error
+                return PasswordChanged(kept)
+        return Busy()
 
     async def _prove(
         self, cookie: str | None, password: str, arrived_at: datetime | None
@@ -700,7 +713,7 @@ class AsyncAuthService:
         credentials, passwords = self._password_ports()
         presented = SessionId.parse(cookie)
         if presented is None:
-            return Inactive(InactiveReason.MALFORMED if cookie else InactiveReason.ABSENT)
+            return Inactive(decide_absence(cookie))
         now = self._context.now()
         judged = await self._judge(
             presented, now, self._context.arrival(arrived_at, now), passive=True
@@ -710,7 +723,7 @@ class AsyncAuthService:
         session, _ = judged
         user_id = session.user_id
         if user_id is None:
-            return Refused()
+            return Inactive(InactiveReason.ANONYMOUS)
         reserved: list[Reservation] = []
         throttled = await self._reserve(
             ThrottleKey(ThrottleScope.ACCOUNT, user_id), reserved, user_id, None
@@ -739,9 +752,9 @@ class AsyncAuthService:
         """
         End the session. Delete the cookie, whatever comes back.
 
-        Any id of the session that was ever issued ends it, also a retired one.
+        Any id that was ever issued for the session ends it, also a retired one.
         When this has returned, nothing brings the session back, whatever was in
-        flight.
+        flight: a renewal, a step-up, or a password change that keeps it.
 
         Raises:
             StoreUnavailable: The session lives on. Delete the cookie all the
@@ -752,16 +765,29 @@ class AsyncAuthService:
         presented = SessionId.parse(cookie)
         if presented is None:
             return LoggedOut(ended=False)
+        locator, subject = presented.locator, None
         try:
-            session = await self._sessions.find(presented.locator)
+            session = await self._sessions.find(locator)
         except CorruptRecord:
-            return LoggedOut(ended=False)
-        if session is None or not was_issued(session, presented):
-            return LoggedOut(ended=False)
-        ended = await self._twice(partial(self._sessions.delete, session.locator))
-        if ended:
-            self._context.ended(session.locator, session.subject, EndReason.LOGOUT)
-        return LoggedOut(ended=ended)
+            # Nothing to compare with. Its user wants it to end, and no guess
+            # finds a locator.
+            pass
+        else:
+            if session is None or not was_issued(session, presented):
+                return LoggedOut(ended=False)
+            subject = session.subject
+        for _ in range(TRIES):
+            ended = await self._delete(locator)
+            moved = None
+            if ended is not True and subject is not None:
+                # It ended meanwhile, or a restart moved it.
+                moved = session_of_family(await self._sessions.roster(subject), presented)
+            if moved is None:
+                if ended is not False:
+                    self._context.ended(locator, subject, EndReason.LOGOUT)
+                return LoggedOut(ended=ended is not False)
+            locator = moved
+        raise StoreUnavailable("the session moves faster than it can be ended")
 
     @shielded
     async def logout_everywhere(
@@ -781,7 +807,9 @@ class AsyncAuthService:
             user_id: Whose sessions.
 
             keep: The cookie of a session of that user which is to go on under a
-                new id. If it does not stand for one, no session is kept.
+                new id. If it does not stand for one, or is an id that renewal
+                has already replaced, no session is kept: rather sign the user
+                out too than leave in whoever holds an old id.
 
             arrived_at: See :meth:`authenticate`.
 
@@ -789,13 +817,11 @@ class AsyncAuthService:
             ValueError: *user_id* is not 1 to 255 bytes of acceptable text.
         """
         subject = Subject.user(user_id)
-        kept = SessionId.parse(keep)
-        if kept is None:
+        presented = SessionId.parse(keep)
+        if presented is None:
             await self._end_all(subject)
-            return LoggedOutEverywhere(None, None)
-        session_id, session = await self._restart(kept, subject, (), arrived_at)
-        persist_for = self._context.persistence(session) if session else None
-        return LoggedOutEverywhere(session_id, session, persist_for)
+            return LoggedOutEverywhere(None)
+        return LoggedOutEverywhere(await self._restart(presented, subject, (), arrived_at))
 
     async def _end_all(self, subject: Subject) -> None:
         await self._twice(partial(self._sessions.delete_user, subject))
@@ -807,7 +833,7 @@ class AsyncAuthService:
         subject: Subject,
         methods: tuple[str, ...],
         arrived_at: datetime | None,
-    ) -> tuple[SessionId, Session] | tuple[None, None]:
+    ) -> Rotated | None:
         # Deleting the user and admitting the survivor anew would let it escape
         # whatever ended it in between; hence one operation of the store.
         for _ in range(TRIES):
@@ -818,9 +844,13 @@ class AsyncAuthService:
             if isinstance(judged, Inactive):
                 break
             session, accepted = judged
-            if session.subject != subject or not may_rotate(accepted, methods):
+            if session.subject != subject or decide_rotation(session, accepted, methods):
                 break
-            drawn = self._context.fresh_id(session.locator.epoch)
+            # The family goes with the session, so that a logout which found it
+            # before the move still knows it afterwards.
+            drawn = presented.rotated(self._context.secret()).moved_to(
+                Locator(session.locator.epoch, self._context.slot())
+            )
             fresh = rotated(
                 session,
                 drawn,
@@ -835,9 +865,9 @@ class AsyncAuthService:
             if moved is not None:
                 survivor = fresh.moved_to(moved)
                 self._context.all_ended(subject, survivor)
-                return drawn.moved_to(moved), survivor
+                return Rotated(drawn.moved_to(moved), survivor, self._context.persistence(survivor))
         await self._end_all(subject)
-        return None, None
+        return None
 
     async def sessions_of(self, user_id: str) -> tuple[Session, ...]:
         """
@@ -868,7 +898,7 @@ class AsyncAuthService:
         locator = session_with_handle(roster, handle)
         if locator is None:
             return Revoked(ended=False)
-        ended = await self._twice(partial(self._sessions.delete, locator))
+        ended = await self._delete(locator) is not False
         if ended:
             self._context.ended(locator, subject, EndReason.REVOKED)
         return Revoked(ended=ended)
@@ -915,6 +945,9 @@ class AsyncAuthService:
                 :mod:`sessioncore.data`.
 
             DataTooLarge: The policy's ``data_limit`` would be exceeded.
+
+            OutcomeUnknown: The change may or may not have been written. It is
+                not repeated: that might undo what somebody did since.
         """
         put = put or {}
         if not put.keys().isdisjoint(remove):
@@ -928,7 +961,8 @@ class AsyncAuthService:
             stamp=self._context.stamp(),
             capacity=policy.data_limit,
         )
-        if await self._write(session.locator, change) is DataWrite.GONE:
+        written = self._refuse_full(await self._sessions.write_data(session.locator, change))
+        if written is DataWrite.GONE:
             return SessionGone()
         return DataChanged(dict(put))
 
@@ -1039,13 +1073,6 @@ class AsyncAuthService:
                 return DataTaken(decode_value(before.value))
         raise StoreUnavailable("the value changes faster than it can be taken")
 
-    async def _write(self, locator: Locator, change: DataChange) -> DataWrite:
-        # Repeating is safe without guards: put keys recognise their stamp, and
-        # removing again what is gone changes nothing.
-        return self._refuse_full(
-            await self._twice(partial(self._sessions.write_data, locator, change))
-        )
-
     @staticmethod
     def _refuse_full(written: DataWrite) -> DataWrite:
         if written is DataWrite.FULL:
@@ -1109,7 +1136,7 @@ class AsyncAuthService:
             encoded = await passwords.hash(password)
             if not isinstance(encoded, Busy):
                 await credentials.replace_hash(user_id, verified, encoded)
-        except StoreError:
+        except (StoreError, UnacceptablePassword):
             pass
 
     async def _admit(
@@ -1129,9 +1156,13 @@ class AsyncAuthService:
         if held is not None and (held.is_anonymous or held.subject == subject):
             carried = await self._data_to_carry(held, keep)
         abandoned: list[Locator] = []
+        unsure: tuple[tuple[Session, EndReason], ...] = ()
         for _ in range(TRIES):
             now = self._context.now()
             roster = await self._sessions.roster(subject)
+            # Which of them an admission of unknown fate has ended, if any.
+            self._context.these_ended(missing_from(roster, unsure))
+            unsure = ()
             plan = decide_admission(
                 roster,
                 policy,
@@ -1141,6 +1172,7 @@ class AsyncAuthService:
                 abandoned=abandoned,
             )
             if isinstance(plan, LimitReached):
+                self._context.limit_reached(subject, plan.limit)
                 return plan
             # A fresh slot for every try: one whose fate is unknown may have
             # been admitted and revoked, and must not come back.
@@ -1158,17 +1190,15 @@ class AsyncAuthService:
             try:
                 admission = await self._sessions.admit(session, plan.evicted, roster.version, now)
             except OutcomeUnknown:
-                await self._twice(partial(self._sessions.delete, session.locator))
+                unsure = plan.ending
+                await self._delete(session.locator)
                 continue
             if admission is Admission.STALE:
                 return None
             if admission is Admission.ADMITTED:
-                self._context.started(session)
-                for gone in plan.crowded_out:
-                    self._context.ended(gone.locator, subject, EndReason.EVICTED)
-                for gone in plan.replaced:
-                    self._context.ended(gone.locator, subject, EndReason.REPLACED)
+                self._context.these_ended(plan.ending)
                 await self._carry_over(session, carried, held)
+                self._context.started(session)
                 return LoggedIn(session_id, session, self._context.persistence(session))
         return Busy()
 
@@ -1191,20 +1221,36 @@ class AsyncAuthService:
             if carried:
                 size = sum(len(key.encode()) + len(value) for key, value in carried.items())
                 change = DataChange(put=carried, stamp=self._context.stamp(), capacity=size)
-                await self._write(session.locator, change)
+                # Nobody else knows the session yet, so this may be repeated.
+                await self._twice(partial(self._sessions.write_data, session.locator, change))
             if held is None or held.subject == session.subject:
                 return
-            if await self._twice(partial(self._sessions.delete, held.locator)):
+            if await self._delete(held.locator) is not False:
                 self._context.ended(held.locator, held.subject, EndReason.REPLACED)
         except StoreError:
             # Nobody will learn the id of the session that was just admitted.
-            await self._twice(partial(self._sessions.delete, session.locator))
+            await self._delete(session.locator)
             raise
+
+    async def _delete(self, locator: Locator) -> bool | None:
+        # None: it is gone, and a call whose answer was lost may have done it.
+        # Such a session counts as ended: better told twice than never.
+        try:
+            return await self._sessions.delete(locator)
+        except OutcomeUnknown as unknown:
+            again = await self._again(partial(self._sessions.delete, locator), unknown)
+            return again or None
 
     async def _twice(self, call: Callable[[], Awaitable[T]]) -> T:
         # For writes that recognise their own effect, or that may happen twice.
-        # The second answer is the one that counts.
         try:
             return await call()
-        except OutcomeUnknown:
+        except OutcomeUnknown as unknown:
+            return await self._again(call, unknown)
+
+    async def _again(self, call: Callable[[], Awaitable[T]], unknown: OutcomeUnknown) -> T:
+        try:
             return await call()
+        except StoreUnavailable as unavailable:
+            # This call wrote nothing; the one before may have.
+            raise unknown from unavailable

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
-from sessioncore.decisions import decide_expiry, to_milliseconds
+from sessioncore.decisions import MOST_METHODS, decide_expiry, to_milliseconds
 from sessioncore.errors import InvalidPolicy
 from sessioncore.events import (
     AllSessionsEnded,
@@ -24,8 +24,10 @@ from sessioncore.events import (
     PasswordReplaced,
     SessionEnded,
     SessionIdReused,
+    SessionLimitReached,
     SessionRenewed,
     SessionRotated,
+    SessionsLeftLive,
     SessionStarted,
     SessionUnusable,
     UpkeepSkipped,
@@ -62,7 +64,6 @@ UPKEEP_TRIES: Final = 8
 """The same for touch and renewal, which may be left to the next request."""
 
 _METHOD: Final = re.compile(r"[!-~]{1,32}", re.ASCII)
-_METHODS: Final = 8
 
 
 class Context:
@@ -123,6 +124,12 @@ class Context:
         Draw a secret for one rotation.
         """
         return self._entropy.draw(SECRET_BYTES)
+
+    def slot(self) -> bytes:
+        """
+        Draw a slot for one session.
+        """
+        return self._entropy.draw(SLOT_BYTES)
 
     def fresh_id(self, epoch: Epoch) -> SessionId:
         """
@@ -193,7 +200,9 @@ class Context:
             ValueError: More than eight, or one that is not 1 to 32 visible
                 ASCII characters.
         """
-        if len(methods) > _METHODS or any(_METHOD.fullmatch(method) is None for method in methods):
+        if len(methods) > MOST_METHODS or any(
+            _METHOD.fullmatch(method) is None for method in methods
+        ):
             raise ValueError("methods: at most 8, each of 1 to 32 visible ASCII characters")
         return methods
 
@@ -227,7 +236,7 @@ class Context:
             )
         )
 
-    def ended(self, locator: Locator, subject: Subject, reason: EndReason) -> None:
+    def ended(self, locator: Locator, subject: Subject | None, reason: EndReason) -> None:
         """
         One session was ended.
         """
@@ -235,11 +244,18 @@ class Context:
             SessionEnded(
                 at=self.now(),
                 stamp=self.stamp().hex(),
-                user_id=subject.user_id,
+                user_id=subject.user_id if subject else None,
                 handle=locator.handle,
                 reason=reason,
             )
         )
+
+    def these_ended(self, ending: tuple[tuple[Session, EndReason], ...]) -> None:
+        """
+        Some sessions of one user were ended together, each for its reason.
+        """
+        for session, reason in ending:
+            self.ended(session.locator, session.subject, reason)
 
     def all_ended(self, subject: Subject, kept: Session | None) -> None:
         """
@@ -333,6 +349,22 @@ class Context:
         self.tell(
             LoginThrottled(at=self.now(), stamp=self.stamp().hex(), user_id=user_id, source=source)
         )
+
+    def limit_reached(self, subject: Subject, limit: int) -> None:
+        """
+        A user who proved identity may have no further session.
+        """
+        self.tell(
+            SessionLimitReached(
+                at=self.now(), stamp=self.stamp().hex(), user_id=subject.user_id, limit=limit
+            )
+        )
+
+    def left_live(self, user_id: str) -> None:
+        """
+        Sessions could not be ended after a password was replaced.
+        """
+        self.tell(SessionsLeftLive(at=self.now(), stamp=self.stamp().hex(), user_id=user_id))
 
     def password_replaced(self, user_id: str) -> None:
         """

@@ -65,9 +65,16 @@ def decode_value(text: bytes) -> Json:
         CorruptRecord: *text* is something else.
     """
     try:
-        return cast("Json", json.loads(text))
+        return cast("Json", json.loads(text, parse_float=_finite, parse_constant=_finite))
     except (ValueError, RecursionError):
         raise CorruptRecord("a value of session data is not JSON") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("JSON has no infinities and no NaN")
+    return number
 
 
 def _check(value: object, depth: int) -> None:

@@ -53,6 +53,7 @@ from datetime import UTC, datetime, timedelta
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Final
 
+from sessioncore.events import EndReason
 from sessioncore.outcomes import InactiveReason, LimitReached
 from sessioncore.policy import OnLimit, OnReuse
 from sessioncore.session import Device, Locator, Pending, Session, SessionId
@@ -62,6 +63,9 @@ if TYPE_CHECKING:
 
     from sessioncore.policy import Policies, Policy
     from sessioncore.session import Roster, Subject
+
+MOST_METHODS: Final = 8
+"""How many proofs of identity a session remembers."""
 
 COLLECTION_MARGIN: Final = timedelta(minutes=5)
 """How long a record is kept beyond its expiry, so that no store with a clock of
@@ -129,6 +133,13 @@ class Deny:
 
     end: bool = False
     """The session is to be deleted, provided it is still the one that was judged (rule 10)."""
+
+
+def decide_absence(cookie: str | None) -> InactiveReason:
+    """
+    Tell why a cookie that is no session id stands for no session.
+    """
+    return InactiveReason.ABSENT if cookie is None else InactiveReason.MALFORMED
 
 
 def decide_expiry(session: Session, policy: Policy | None, now: datetime) -> InactiveReason | None:
@@ -284,11 +295,19 @@ def renewed_id(session: Session, presented: SessionId) -> SessionId | None:
     return successor if compare_digest(successor.digest, session.pending.digest) else None
 
 
-def may_rotate(accepted: Accept, methods: tuple[str, ...]) -> bool:
+def decide_rotation(
+    session: Session, accepted: Accept, methods: tuple[str, ...]
+) -> InactiveReason | None:
     """
-    Tell whether the id that was accepted may be rotated (rule 12).
+    Tell why the id that was accepted may not be rotated; ``None`` if it may (rule 12).
+
+    Nobody's identity can be proven in an anonymous session: signing in replaces it.
     """
-    return bool(methods) or accepted.standing is not Standing.PREVIOUS
+    if methods and session.is_anonymous:
+        return InactiveReason.ANONYMOUS
+    if not methods and accepted.standing is Standing.PREVIOUS:
+        return InactiveReason.SUPERSEDED
+    return None
 
 
 def rotated(
@@ -312,11 +331,12 @@ def rotated(
 
         now: The present.
 
-        methods: What was proven on this occasion; empty if nothing was.
+        methods: What was proven on this occasion; empty if nothing was. A
+            session remembers the eight that were first proven last.
 
         stamp: Eight random bytes for this write.
     """
-    proven = tuple(dict.fromkeys(session.methods + methods))
+    proven = tuple(dict.fromkeys(session.methods + methods))[-MOST_METHODS:]
     return replace(
         _seen(session, policy, now),
         methods=proven,
@@ -376,12 +396,21 @@ class Admit:
     """Live ones that make room."""
 
     @property
+    def ending(self) -> tuple[tuple[Session, EndReason], ...]:
+        """
+        The living among them, and why each ends.
+        """
+        return (
+            *((session, EndReason.REPLACED) for session in self.replaced),
+            *((session, EndReason.EVICTED) for session in self.crowded_out),
+        )
+
+    @property
     def evicted(self) -> tuple[Locator, ...]:
         """
         All of them.
         """
-        living = (*self.replaced, *self.crowded_out)
-        return (*self.dead, *(session.locator for session in living))
+        return (*self.dead, *(session.locator for session, _ in self.ending))
 
 
 def decide_admission(
@@ -437,6 +466,16 @@ def decide_admission(
     return Admit(tuple(dead), tuple(held), tuple(rivals[:surplus]))
 
 
+def missing_from(
+    roster: Roster, ending: tuple[tuple[Session, EndReason], ...]
+) -> tuple[tuple[Session, EndReason], ...]:
+    """
+    Return those of the sessions that were to end which the roster no longer holds.
+    """
+    held = {session.locator for session in roster.sessions}
+    return tuple((session, reason) for session, reason in ending if session.locator not in held)
+
+
 def live_sessions(roster: Roster, policies: Policies, now: datetime) -> tuple[Session, ...]:
     """
     Return the live sessions of a roster, the one seen last first.
@@ -448,6 +487,16 @@ def live_sessions(roster: Roster, policies: Policies, now: datetime) -> tuple[Se
     ]
     living.sort(key=lambda session: (session.last_seen_at, session.locator.slot), reverse=True)
     return tuple(living)
+
+
+def session_of_family(roster: Roster, presented: SessionId) -> Locator | None:
+    """
+    Find the session for which *presented* was issued, wherever it was moved.
+    """
+    for session in roster.sessions:
+        if was_issued(session, presented):
+            return session.locator
+    return None
 
 
 def session_with_handle(roster: Roster, handle: str) -> Locator | None:

@@ -69,6 +69,12 @@ class DataTooLarge(SessionCoreError, ValueError):
     """
 
 
+class UnacceptablePassword(SessionCoreError, ValueError):
+    """
+    No hash can be made of this password: it is too long, or not text.
+    """
+
+
 class AttemptSpent(SessionCoreError):
     """
     The same sign-in attempt was established twice: a mistake in the calling code.

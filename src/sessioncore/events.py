@@ -132,9 +132,27 @@ class LoginThrottled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLimitReached(Event):
+    """
+    A proof of identity was accepted, but the policy allows the user no further session.
+    """
+
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PasswordReplaced(Event):
     """
     A user changed the password.
+    """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionsLeftLive(Event):
+    """
+    A password was, or may have been, replaced, and the sessions could not be ended.
+
+    ``logout_everywhere`` is the repair.
     """
 
 

@@ -42,10 +42,14 @@ class InactiveReason(enum.Enum):
     """Past the absolute timeout."""
 
     SUPERSEDED = "superseded"
-    """A retired id that arrived late, within the grace. Nothing is wrong; nothing happens."""
+    """A retired id that arrived late. Nothing is wrong, and the browser has a newer one: let
+    it try again, and do not send it to the sign-in page."""
 
     REUSED = "reused"
     """A retired id presented after that: a copied id, or a client restored from an older state."""
+
+    ANONYMOUS = "anonymous"
+    """Live, but nobody has signed in, so there is nobody to prove identity."""
 
     POLICY_UNKNOWN = "policy unknown"
     """Opened under a policy that no longer exists."""
@@ -140,11 +144,8 @@ class PasswordChanged:
     The new password is in force and every other session of the user has ended.
     """
 
-    session_id: SessionId | None
-    """The id under which this session goes on; ``None`` if it had ended meanwhile."""
-
-    session: Session | None
-    persist_for: timedelta | None = None
+    kept: Rotated | None
+    """The session that changed it, under its new id; ``None`` if it had ended meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +155,8 @@ class LoggedOut:
     """
 
     ended: bool
-    """Whether this call ended it; ``False`` if there was nothing left to end."""
+    """Whether this call ended it, as far as can be known; ``False`` if there was nothing
+    left to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +165,8 @@ class LoggedOutEverywhere:
     Every session of the user has ended, but the one that was to be kept.
     """
 
-    session_id: SessionId | None
-    """The id under which the kept session goes on; ``None`` if none was kept."""
-
-    session: Session | None
-    persist_for: timedelta | None = None
+    kept: Rotated | None
+    """The kept session, under its new id; ``None`` if none was kept."""
 
 
 @dataclass(frozen=True, slots=True)

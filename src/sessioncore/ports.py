@@ -585,7 +585,7 @@ class PasswordHasher(Protocol):
         Make a hash with today's parameters.
 
         Raises:
-            ValueError: The password is not acceptable text, or too long.
+            UnacceptablePassword: It is not text (a lone surrogate), or too long.
         """
         ...
 

@@ -13,7 +13,6 @@ import hashlib
 import hmac
 import ipaddress
 import re
-import unicodedata
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NewType, NoReturn
@@ -321,7 +320,7 @@ class Device:
             agent = "".join(
                 character
                 for character in self.user_agent[:USER_AGENT_CHARACTERS]
-                if unicodedata.category(character)[0] != "C"
+                if character.isprintable()
             )
         return Device(address=address, user_agent=agent or None)
 

@@ -27,8 +27,11 @@ class GuessLimit:
     How many attempts in a row are let through, and how fast.
 
     The first few are free, then each waits twice as long as the one before, up
-    to a ceiling: guessing becomes pointless, and a user whose account somebody
-    else attacks waits no longer than the ceiling (ASVS 5 6.3.1 asks for both).
+    to a ceiling, so that guessing becomes pointless. An attempt that is turned
+    away is not counted, so whoever knocks while waiting waits no longer. What
+    no count can prevent: an attacker who is first at each opening keeps the
+    account's owner waiting as long as the attack goes on (ASVS 5 6.3.1). The
+    sessions that the owner has are not affected.
     """
 
     free: int = 5
@@ -43,16 +46,16 @@ class GuessLimit:
 
     closed_for: timedelta = timedelta(hours=24)
 
-    forget_after: timedelta = timedelta(hours=24)
-    """A key that was left alone for this long starts anew. At least *closed_for*."""
+    forget_after: timedelta = timedelta(days=7)
+    """A key that was left alone for this long starts anew. More than *closed_for*."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.free <= self.cap:
             raise ValueError("free: from 1 to cap")
         if not timedelta(0) < self.first_delay <= self.longest_delay <= self.closed_for:
             raise ValueError("delays: positive, and first_delay <= longest_delay <= closed_for")
-        if self.forget_after < self.closed_for:
-            raise ValueError("forget_after: at least closed_for")
+        if self.forget_after <= self.closed_for:
+            raise ValueError("forget_after: more than closed_for")
 
     def delay_after(self, count: int) -> timedelta:
         """
@@ -75,6 +78,8 @@ _PER_SOURCE: Final = GuessLimit(free=50)  # a whole office may share one address
 class _Tally:
     count: int
     last_at: datetime
+    before_at: datetime
+    """When the attempt before the last one was, in case the last one is given back."""
 
 
 class InProcessLoginThrottle:
@@ -121,12 +126,13 @@ class InProcessLoginThrottle:
         with self._lock:
             tally = tallies.get(key.value)
             if tally is None or at - tally.last_at >= limit.forget_after:
-                tally = tallies[key.value] = _Tally(0, at)
-            wait = tally.last_at + limit.delay_after(tally.count) - at
-            if wait > timedelta(0):
+                tally = tallies[key.value] = _Tally(0, at, at)
+            delay = limit.delay_after(tally.count)
+            # Threads may take the lock in another order than they read the clock.
+            if delay and (wait := tally.last_at + delay - at) > timedelta(0):
                 return Throttled(wait)
             tally.count += 1
-            tally.last_at = at
+            tally.before_at, tally.last_at = tally.last_at, max(tally.last_at, at)
             tallies.move_to_end(key.value)
             if len(tallies) > self._entries:
                 tallies.popitem(last=False)
@@ -141,6 +147,8 @@ class InProcessLoginThrottle:
             tally = tallies.get(reservation.key.value)
             if tally is not None:
                 tally.count -= 1
+                if tally.last_at == reservation.at:
+                    tally.last_at = tally.before_at
                 if tally.count <= 0:
                     del tallies[reservation.key.value]
 

@@ -58,8 +58,9 @@ def recognise(auth: AuthService, cookie: str | None) -> str | None:
 
 async def change(auth: AsyncAuthService, cookie: str | None) -> bool:
     match await auth.change_password(cookie, "old", "new"):
-        case PasswordChanged(session_id=session_id):
-            return session_id is not None
+        case PasswordChanged(kept=kept):
+            assert_type(kept, Rotated | None)
+            return kept is not None
         case Refused() | Throttled() | Busy() | Inactive():
             return False
         case _ as never:

@@ -4,7 +4,7 @@ The rules, by the numbers at the head of :mod:`sessioncore.decisions`.
 Every instant is one at which an answer changes, or the millisecond beside it.
 """
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -867,6 +867,17 @@ def test_all_that_go_are_evicted_together() -> None:
         held.locator,
         crowded_out.locator,
     )
+
+
+@pytest.mark.parametrize(
+    "decision", [Accept(Standing.CURRENT), Deny(InactiveReason.IDLE), Admit((), (), ())]
+)
+def test_a_decision_cannot_be_changed(decision: object) -> None:
+    changeable: Any = decision
+    assert not hasattr(decision, "__dict__")
+    for name in changeable.__slots__:
+        with pytest.raises(FrozenInstanceError):
+            setattr(changeable, name, None)
 
 
 # -- Looking at a roster -------------------------------------------------------

@@ -1050,9 +1050,9 @@ class Life(RuleBasedStateMachine):
         self._hold_against_the_model(active=isinstance(outcome, PasswordChanged))
         if isinstance(outcome, PasswordChanged):
             self.password = new
-            assert outcome.session_id is not None
+            assert outcome.kept is not None
             self._seen(exactly=True)
-            self._change_of_privilege(outcome.session_id)
+            self._change_of_privilege(outcome.kept.session_id)
 
     @rule()
     def keep_only_this(self) -> None:
@@ -1061,9 +1061,9 @@ class Life(RuleBasedStateMachine):
             return
         outcome = self.world.auth.logout_everywhere("alice", keep=self.cookie.reveal())
         assert isinstance(outcome, LoggedOutEverywhere)
-        assert outcome.session_id is not None
+        assert outcome.kept is not None
         self._seen(exactly=True)
-        self._change_of_privilege(outcome.session_id)
+        self._change_of_privilege(outcome.kept.session_id)
 
     @rule(by=st.sampled_from(PAUSES))
     def wait(self, by: timedelta) -> None:
@@ -1155,8 +1155,8 @@ def test_the_last_sighting_never_moves_backwards_though_clocks_disagree(
             outcome = auth.rotate(cookie.reveal())
             cookie = outcome.session_id if isinstance(outcome, Rotated) else cookie
         elif what == "keep":
-            kept = auth.logout_everywhere("alice", keep=cookie.reveal())
-            if kept.session_id is None:
+            kept = auth.logout_everywhere("alice", keep=cookie.reveal()).kept
+            if kept is None:
                 return
             cookie = kept.session_id
         else:
@@ -1229,8 +1229,9 @@ def test_no_id_from_before_a_change_of_privilege_works_after_it(standing: str) -
         else:
             outcome = world.auth.logout_everywhere("alice", keep=presented.reveal())
         assert isinstance(outcome, Rotated | PasswordChanged | LoggedOutEverywhere)
-        successor = outcome.session_id
-        assert successor is not None
+        kept = outcome if isinstance(outcome, Rotated) else outcome.kept
+        assert kept is not None
+        successor = kept.session_id
         for later in (timedelta(0), timedelta(seconds=20, milliseconds=-1)):
             world.clock.advance(later)
             for old in ids:
@@ -1239,3 +1240,14 @@ def test_no_id_from_before_a_change_of_privilege_works_after_it(standing: str) -
                 assert refused.reason in {SUPERSEDED, InactiveReason.UNKNOWN}
         assert isinstance(world.auth.authenticate(successor.reveal()), Active)
         assert not world.alarms()
+
+
+def test_proving_again_what_was_proven_fits_into_any_record() -> None:
+    world = World(policy())
+    attempt = world.auth.begin("alice")
+    methods = ("pwd", "otp", "hwk", "sms", "tel", "geo", "pin", "fpt")
+    outcome = world.auth.establish(attempt, methods=methods)
+    assert isinstance(outcome, LoggedIn)
+    stepped_up = world.auth.reauthenticate(outcome.session_id.reveal(), OLD)
+    assert isinstance(stepped_up, Rotated)
+    assert stepped_up.session.methods == methods

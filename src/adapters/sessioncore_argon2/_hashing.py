@@ -29,6 +29,7 @@ from argon2.exceptions import (
 )
 from argon2.low_level import error_to_str
 
+from sessioncore.errors import UnacceptablePassword
 from sessioncore.outcomes import Busy
 from sessioncore.ports import PasswordCheck
 from sessioncore_argon2.parameters import MOST_LANES, Argon2Parameters
@@ -90,8 +91,8 @@ def acceptable(password: str) -> bytes:
     Return the password exactly as given, in UTF-8: neither cut nor normalised.
 
     Raises:
-        ValueError: It is too long or not text (a lone surrogate). The error does
-            not show it.
+        UnacceptablePassword: It is too long or not text (a lone surrogate). The
+            error does not show it.
     """
     # No UTF-8 is shorter than its text, so nothing huge is ever encoded.
     if len(password) <= _PASSWORD_BYTES:
@@ -99,7 +100,7 @@ def acceptable(password: str) -> bytes:
             secret = password.encode()
             if len(secret) <= _PASSWORD_BYTES:
                 return secret
-    raise ValueError(f"a password is text of at most {_PASSWORD_BYTES} bytes of UTF-8")
+    raise UnacceptablePassword(f"a password is text of at most {_PASSWORD_BYTES} bytes of UTF-8")
 
 
 def usable_cpus() -> int:
@@ -168,7 +169,7 @@ class Hashing:
         stored = encoded or ""  # nobody's hash is as unreadable as an empty one
         try:
             secret = acceptable(password)
-        except ValueError:
+        except UnacceptablePassword:
             secret = None
         compared: Parameters | None = None
         try:

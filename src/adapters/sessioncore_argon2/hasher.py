@@ -76,8 +76,8 @@ class Argon2PasswordHasher(Hashing):
         Make a hash with today's parameters.
 
         Raises:
-            ValueError: The password takes more than 4096 bytes of UTF-8, or holds
-                a lone surrogate.
+            UnacceptablePassword: The password takes more than 4096 bytes of
+                UTF-8, or holds a lone surrogate.
         """
         return self._run(partial(self._make, acceptable(password)))
 

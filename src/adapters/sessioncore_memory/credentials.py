@@ -32,39 +32,49 @@ class MemoryCredentialStore:
 
     def add_user(
         self, user_id: str, username: str, password_hash: str | None, role: str | None = None
-    ) -> None:
+    ) -> bool:
         """
         Add a user, without a password if *password_hash* is ``None``.
 
-        Raises:
-            ValueError: The id or the name is taken.
+        Returns:
+            Whether the user was added; ``False`` if the id or the name is taken.
         """
         with self._lock:
             if user_id in self._by_id or username in self._by_name:
-                raise ValueError("the user id or the username is taken")
+                return False
             user = _User(Account(user_id, role), username, password_hash)
             self._by_id[user_id] = self._by_name[username] = user
+            return True
 
-    def set_hash(self, user_id: str, password_hash: str | None) -> None:
+    def set_hash(self, user_id: str, password_hash: str | None) -> bool:
         """
         Set a user's password hash whatever it was, as a password reset does.
 
         End the user's sessions after it, with ``logout_everywhere``.
 
-        Raises:
-            KeyError: There is no such user.
+        Returns:
+            Whether there is such a user.
         """
         with self._lock:
-            self._by_id[user_id].password_hash = password_hash
+            user = self._by_id.get(user_id)
+            if user is None:
+                return False
+            user.password_hash = password_hash
+            return True
 
-    def remove_user(self, user_id: str) -> None:
+    def remove_user(self, user_id: str) -> bool:
         """
         Remove a user. Idempotent.
+
+        Returns:
+            Whether this call removed one.
         """
         with self._lock:
             user = self._by_id.pop(user_id, None)
-            if user is not None:
-                del self._by_name[user.username]
+            if user is None:
+                return False
+            del self._by_name[user.username]
+            return True
 
     def find_user(self, username: str, /) -> Account | None:
         """
@@ -105,23 +115,23 @@ class AsyncMemoryCredentialStore:
 
     async def add_user(
         self, user_id: str, username: str, password_hash: str | None, role: str | None = None
-    ) -> None:
+    ) -> bool:
         """
         See :meth:`MemoryCredentialStore.add_user`.
         """
-        self._store.add_user(user_id, username, password_hash, role)
+        return self._store.add_user(user_id, username, password_hash, role)
 
-    async def set_hash(self, user_id: str, password_hash: str | None) -> None:
+    async def set_hash(self, user_id: str, password_hash: str | None) -> bool:
         """
         See :meth:`MemoryCredentialStore.set_hash`.
         """
-        self._store.set_hash(user_id, password_hash)
+        return self._store.set_hash(user_id, password_hash)
 
-    async def remove_user(self, user_id: str) -> None:
+    async def remove_user(self, user_id: str) -> bool:
         """
         See :meth:`MemoryCredentialStore.remove_user`.
         """
-        self._store.remove_user(user_id)
+        return self._store.remove_user(user_id)
 
     async def find_user(self, username: str, /) -> Account | None:
         """

@@ -41,8 +41,10 @@ class AsyncRedisSessionStore:
 
     Args:
         client: Your client, which stays yours to close. Its ``decode_responses``
-            is off. By default redis-py repeats commands by itself; nothing here
-            breaks by that, but see :meth:`check`.
+            is off, and so should be its retries: redis-py repeats commands by
+            default, whether they may be repeated or not. Sessions stay right
+            even so; a value taken from session data may be lost. See
+            :meth:`check`.
 
         prefix: What all keys begin with.
 

@@ -9,23 +9,22 @@ def session_law(operation: str, sentence: str) -> str:
     """
     The message for a broken law of one operation of a session store.
     """
-    return _message(f"SessionStore.{operation}", sentence)
+    return _message(f"sessioncore.ports.SessionStore.{operation}", sentence)
 
 
 def credential_law(operation: str, sentence: str) -> str:
     """
-    The message for a broken law of one operation of a credential store.
+    The message for a broken law of one operation of a credential store, or of all if it is empty.
     """
-    return _message(f"CredentialStore.{operation}", sentence)
+    return _message(f"sessioncore.ports.CredentialStore.{operation}", sentence)
 
 
 def shared_law(sentence: str) -> str:
     """
     The message for a broken law of those that all operations share.
     """
-    return _message("", sentence)
+    return _message("sessioncore.ports", sentence)
 
 
 def _message(place: str, sentence: str) -> str:
-    where = f"sessioncore.ports.{place}".rstrip(".")
-    return f'the store breaks a law of {where}: "{sentence}"'
+    return f'the store breaks a law of {place.rstrip(".")}: "{sentence}"'

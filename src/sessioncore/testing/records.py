@@ -105,7 +105,7 @@ def sign_in(store: SessionStore, subject: Subject, **fields: Any) -> Session:
     """
     session = a_session(subject, open_epoch(store, subject), **fields)
     admission = store.admit(session, (), None, NOW)
-    assert admission is Admission.ADMITTED, "a sign-in without a rival must be admitted"
+    assert admission is Admission.ADMITTED, session_law("admit", "Insert one session")
     return session
 
 
@@ -134,7 +134,7 @@ def purge_all(store: SessionStore, before: datetime, limit: int) -> int:
     for _ in range(1000):
         purged = store.purge(before, limit)
         assert purged.sessions + purged.epochs <= limit, session_law(
-            "purge", "How many records to delete at most in this call."
+            "purge", "How many records to delete at most in this call"
         )
         sessions += purged.sessions
         if not purged.more:

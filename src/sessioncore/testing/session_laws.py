@@ -307,8 +307,9 @@ class SessionLaws(SessionHarness):
             first = sign_in(store, a_user())
             second = successor(first)
             store.replace(first, second)
-            broken = law("replace", "this call left the store as it was")
+            broken = law("replace", "``False``: it is not")
             assert store.replace(first, successor(first, methods=("otp",))) is False, broken
+            broken = law("replace", "this call left the store as it was")
             assert store.find(first.locator) == second, broken
 
     def test_replace_compares_stamps_and_nothing_else(self) -> None:
@@ -381,9 +382,9 @@ class SessionLaws(SessionHarness):
             first = sign_in(store, a_user())
             second = successor(first)
             third = successor(second)
-            assert store.replace(first, second)
-            assert store.replace(second, third)
             broken = law("replace", "Repeating a call that took effect is safe")
+            assert store.replace(first, second), broken
+            assert store.replace(second, third), broken
             assert store.replace(first, second) is False, broken
             assert store.find(first.locator) == third, broken
 
@@ -515,7 +516,7 @@ class SessionLaws(SessionHarness):
             store.write_data(stored.locator, a_change({"key": b"1"}))
             before = store.roster(stored.subject)
             rival = a_session(stored.subject, stored.locator.epoch, locator=stored.locator)
-            broken = law("admit", "Never overwrites a slot.")
+            broken = law("admit", "Never overwrites a slot")
             for version in (None, before.version):
                 answer = store.admit(rival, (other.locator,), version, NOW)
                 assert answer is Admission.CONFLICT, broken
@@ -526,15 +527,25 @@ class SessionLaws(SessionHarness):
                 assert set(after.sessions) == set(before.sessions), broken
                 assert after.version == before.version, broken
 
+    def test_a_slot_is_not_overwritten_by_evicting_it_either(self) -> None:
+        with self.fresh_store() as store:
+            stored = sign_in(store, a_user())
+            other = sign_in(store, stored.subject)
+            rival = a_session(stored.subject, stored.locator.epoch, locator=stored.locator)
+            broken = law("admit", "Never overwrites a slot, not even one among *evicted*.")
+            for version in (None, store.roster(stored.subject).version):
+                evicted = (other.locator, stored.locator)
+                assert store.admit(rival, evicted, version, NOW) is Admission.CONFLICT, broken
+                assert set(store.roster(stored.subject).sessions) == {stored, other}, broken
+
     def test_admit_with_the_current_version_is_admitted(self) -> None:
         with self.fresh_store() as store:
             user = a_user()
             epoch = open_epoch(store, user)
-            for count in range(3):
-                roster = store.roster(user)
-                assert len(roster.sessions) == count
+            for _ in range(3):
+                version = store.roster(user).version
                 session = a_session(user, epoch)
-                answer = store.admit(session, (), roster.version, NOW)
+                answer = store.admit(session, (), version, NOW)
                 assert answer is Admission.ADMITTED, law(
                     "admit", "Admit only if the roster still has this version"
                 )
@@ -544,8 +555,7 @@ class SessionLaws(SessionHarness):
             first = sign_in(store, a_user())
             user, epoch = first.subject, first.locator.epoch
             version = store.roster(user).version
-            second = a_session(user, epoch)
-            assert store.admit(second, (), version, NOW) is Admission.ADMITTED
+            second = sign_in(store, user)
             before = store.roster(user)
             late = a_session(user, epoch)
             answer = store.admit(late, (first.locator,), version, NOW)
@@ -565,11 +575,10 @@ class SessionLaws(SessionHarness):
             for number in range(8):
                 asked = versions[-1] if number % 2 else None
                 session = a_session(user, epoch)
-                assert store.admit(session, (), asked, NOW) is Admission.ADMITTED
+                broken = law("admit", "Every admission moves the roster's version")
+                assert store.admit(session, (), asked, NOW) is Admission.ADMITTED, broken
                 versions.append(store.roster(user).version)
-                assert len(set(versions)) == len(versions), law(
-                    "admit", "Every admission moves the roster's version"
-                )
+                assert len(set(versions)) == len(versions), broken
 
     def test_an_admission_without_a_version_is_noticed_by_one_with(self) -> None:
         with self.fresh_store() as store:
@@ -659,10 +668,11 @@ class SessionLaws(SessionHarness):
             }
             store.open_epoch(user, at, LOGIN_WINDOW)
             new = a_session(user, next(iter(kept)).locator.epoch, last_seen_at=at)
-            assert store.admit(new, (), None, at) is Admission.ADMITTED
-            assert set(store.roster(user).sessions) == {*kept, new}, law(
-                "admit", "whose ``keep_until`` has passed"
+            broken = law(
+                "admit", "drop some records of this subject whose ``keep_until`` has passed"
             )
+            assert store.admit(new, (), None, at) is Admission.ADMITTED, broken
+            assert set(store.roster(user).sessions) == {*kept, new}, broken
 
     # --- restart --------------------------------------------------------------------
 
@@ -680,8 +690,9 @@ class SessionLaws(SessionHarness):
             )
             assert moved is not None, broken
             assert moved.epoch != old.locator.epoch, broken
-            assert moved.slot == new.locator.slot, broken
-            assert store.find(moved) == new.moved_to(moved), broken
+            stored = law("restart", "it is stored under the fresh epoch with that slot")
+            assert moved.slot == new.locator.slot, stored
+            assert store.find(moved) == new.moved_to(moved), stored
             assert store.roster(old.subject).sessions == (new.moved_to(moved),), broken
             assert open_epoch(store, old.subject) == moved.epoch, broken
             broken = law("restart", "All sessions of the ended epoch and their data are gone")

@@ -366,7 +366,7 @@ class _History(RuleBasedStateMachine):
         due = [locator for locator, session in self.sessions.items() if session.keep_until < before]
         purged = self.store.purge(before, limit)
         assert purged.sessions + purged.epochs <= limit, law(
-            "purge", "How many records to delete at most in this call."
+            "purge", "How many records to delete at most in this call"
         )
         gone = [locator for locator in due if self.store.find(locator) is None]
         assert len(gone) == purged.sessions, law("purge", "What was deleted")
@@ -472,12 +472,11 @@ class _History(RuleBasedStateMachine):
     def _admit(self, session: Session, evicted: list[Session], version: bytes | None) -> None:
         subject, epoch = session.subject, session.locator.epoch
         # Sessions of the same subject and epoch are all that may be evicted.
-        leaving = [
+        leaving = {
             other.locator
-            for other in dict.fromkeys(evicted)
+            for other in evicted
             if (other.subject, other.locator.epoch) == (subject, epoch)
-            and other.locator != session.locator
-        ]
+        } - {session.locator}
         before = self.store.roster(subject).version
         answer = self.store.admit(session, tuple(leaving), version, NOW)
         current = self.current.get(subject)

@@ -36,9 +36,6 @@ from sessioncore.testing.records import (
     values,
 )
 
-_IN_FLIGHT = "Whatever is in flight (an admission, a replacement, a restart, a data"
-_ONE_STEP = "An operation happens as one step or not at all"
-
 
 class SessionRaces(SessionHarness):
     """
@@ -126,7 +123,7 @@ class SessionRaces(SessionHarness):
                     partial(client.admit, each, (), None, NOW)
                     for client, each in zip(self._turns(clients), new, strict=True)
                 )
-                broken = law("admit", "Never overwrites a slot.")
+                broken = law("admit", "Never overwrites a slot")
                 assert answers.count(Admission.ADMITTED) == 1, broken
                 assert answers.count(Admission.CONFLICT) == len(new) - 1, broken
                 winner = new[answers.index(Admission.ADMITTED)]
@@ -226,7 +223,7 @@ class SessionRaces(SessionHarness):
                     partial(store.delete_user, old.subject), partial(other.restart, old, new)
                 )
                 self._assert_ended(store, other, [old, new])
-                broken = law("delete_user", _IN_FLIGHT)
+                broken = law("delete_user", "Whatever is in flight")
                 assert deleted == 1, broken
                 if moved is not None:
                     self._assert_ended(store, other, [new.moved_to(moved)])
@@ -260,7 +257,7 @@ class SessionRaces(SessionHarness):
     def _assert_ended(
         self, store: SessionStore, other: SessionStore, sessions: Sequence[Session]
     ) -> None:
-        broken = law("delete_user", _IN_FLIGHT)
+        broken = law("delete_user", "Whatever is in flight")
         user = sessions[0].subject
         for client in (store, other):
             assert client.roster(user).sessions == (), broken
@@ -479,7 +476,7 @@ class SessionRaces(SessionHarness):
                     partial(store.write_data, session.locator, second),
                     partial(other.read_data, session.locator),
                 )
-                broken = shared_law(_ONE_STEP)
+                broken = shared_law("An operation happens as one step or not at all")
                 assert data is not None, broken
                 assert {datum.stamp for datum in data.values()} in (
                     {first.stamp},

@@ -172,7 +172,7 @@ def devices() -> SearchStrategy[Device]:
     """
     Devices after cleaning: addresses of both families, user agents of up to 200 characters.
     """
-    printable = st.characters(codec="utf-8", exclude_categories=["C"])
+    printable = st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.just(" ")
     agents = st.one_of(
         st.none(),
         st.text(printable, min_size=1, max_size=USER_AGENT_CHARACTERS),
