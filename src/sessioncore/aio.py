@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sessioncore.attempt import Attempt
 from sessioncore.context import LOGIN_WINDOW, TRIES, UPKEEP_TRIES, Context
-from sessioncore.data import checked_key, decode_value, encode_value
+from sessioncore.data import checked_key, checked_keys, decode_value, encode_value
 from sessioncore.decisions import (
     Accept,
     Deny,
@@ -233,8 +233,11 @@ class AsyncAuthService:
 
         Raises:
             InvalidPolicy: No policy is called *policy*.
+
+            InvalidData: A key in *keep* is not acceptable.
         """
         self._context.policies.require(policy)
+        keys = checked_keys(keep)
         reserved: list[Reservation] = []
         try:
             outcome = await self._login(
@@ -244,7 +247,7 @@ class AsyncAuthService:
                 cookie=cookie,
                 policy=policy,
                 device=device or Device(),
-                keep=keep,
+                keep=keys,
             )
         except StoreError:
             # Nothing was verified, or it was and matched: no guess was made.
@@ -266,7 +269,7 @@ class AsyncAuthService:
         cookie: str | None,
         policy: str | None,
         device: Device,
-        keep: Collection[str],
+        keep: frozenset[str],
     ) -> LoginOutcome:
         credentials, passwords = self._password_ports()
         source = device.cleaned().address
@@ -376,6 +379,7 @@ class AsyncAuthService:
         if not methods:
             raise ValueError("methods: at least one")
         methods = self._context.checked_methods(methods)
+        keys = checked_keys(keep)
         chosen = self._context.policies.choose(attempt.subject.user_id or "", attempt.role, policy)
         attempt.spend()
         device = device or Device()
@@ -388,7 +392,7 @@ class AsyncAuthService:
                 methods=methods,
                 device=device,
                 cookie=cookie,
-                keep=keep,
+                keep=keys,
             )
         if admitted is None:
             self._context.refused(attempt.subject.user_id, device.cleaned().address)
@@ -949,15 +953,15 @@ class AsyncAuthService:
             OutcomeUnknown: The change may or may not have been written. It is
                 not repeated: that might undo what somebody did since.
         """
-        put = put or {}
-        if not put.keys().isdisjoint(remove):
+        put, removed = put or {}, checked_keys(remove)
+        if not put.keys().isdisjoint(removed):
             raise InvalidData("a key is to be put and removed at the same time")
         policy = self._context.live_policy(session)
         if policy is None:
             return SessionGone()
         change = DataChange(
             put={checked_key(key): encode_value(value) for key, value in put.items()},
-            remove=frozenset(checked_key(key) for key in remove),
+            remove=removed,
             stamp=self._context.stamp(),
             capacity=policy.data_limit,
         )
@@ -1148,7 +1152,7 @@ class AsyncAuthService:
         methods: tuple[str, ...],
         device: Device,
         cookie: str | None,
-        keep: Collection[str],
+        keep: frozenset[str],
     ) -> LoggedIn | LimitReached | Busy | None:
         # None: the epoch has ended; what was verified no longer counts.
         held = await self._held(cookie)
@@ -1210,7 +1214,7 @@ class AsyncAuthService:
         judged = await self._judge(presented, now, now, passive=True)
         return None if isinstance(judged, Inactive) else judged[0]
 
-    async def _data_to_carry(self, held: Session, keep: Collection[str]) -> Mapping[str, bytes]:
+    async def _data_to_carry(self, held: Session, keep: frozenset[str]) -> Mapping[str, bytes]:
         data = await self._sessions.read_data(held.locator) if keep else None
         return {key: datum.value for key, datum in (data or {}).items() if key in keep}
 

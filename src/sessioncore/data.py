@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, cast
 from sessioncore.errors import CorruptRecord, InvalidData
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sessioncore.outcomes import Json
 
 KEY_BYTES: Final = 128
@@ -37,6 +39,20 @@ def checked_key(key: str) -> str:
     if any(character < " " or "\x7f" <= character <= "\x9f" for character in key):
         raise InvalidData("a key has no control characters")
     return key
+
+
+def checked_keys(keys: Collection[str]) -> frozenset[str]:
+    """
+    Return *keys* if all of them are acceptable.
+
+    Raises:
+        InvalidData: One is not.
+
+        TypeError: *keys* is a single ``str``, which would be taken letter by letter.
+    """
+    if isinstance(keys, str):
+        raise TypeError("several keys, and not one str, are expected")
+    return frozenset(checked_key(key) for key in keys)
 
 
 def encode_value(value: Json) -> bytes:

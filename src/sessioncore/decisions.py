@@ -18,9 +18,10 @@ Time (ADR-0010, ADR-0011)
         ``last_seen_at`` never moves backwards.
 
 Renewal (ADR-0012)
-    5.  *Due*: the current id is presented, no successor is pending,
-        ``renewal_interval`` has passed since the last change, and no previous id
-        is in its grace. A successor is drawn and stored as pending. It is
+    5.  *Due*: the current id is presented, no successor is pending, and
+        ``renewal_interval`` has passed since the last change (so that no
+        previous id is in its grace any more: a policy's interval is at least
+        twice its grace). A successor is drawn and stored as pending. It is
         answered only once it is stored.
     6.  *Pending*: whoever presents the current id is answered the same successor.
     7.  *Confirmed*: the successor is presented. It becomes current, the id
@@ -220,9 +221,7 @@ def was_issued(session: Session, presented: SessionId) -> bool:
 def _renewal_is_due(session: Session, policy: Policy, now: datetime) -> bool:
     if policy.renewal_interval is None or session.pending is not None:
         return False
-    age = now - session.changed_at
-    in_grace = session.previous is not None and age < policy.grace
-    return age >= policy.renewal_interval and not in_grace
+    return now - session.changed_at >= policy.renewal_interval
 
 
 def upkeep(

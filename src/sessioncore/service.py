@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sessioncore.attempt import Attempt
 from sessioncore.context import LOGIN_WINDOW, TRIES, UPKEEP_TRIES, Context
-from sessioncore.data import checked_key, decode_value, encode_value
+from sessioncore.data import checked_key, checked_keys, decode_value, encode_value
 from sessioncore.decisions import (
     Accept,
     Deny,
@@ -210,8 +210,11 @@ class AuthService:
 
         Raises:
             InvalidPolicy: No policy is called *policy*.
+
+            InvalidData: A key in *keep* is not acceptable.
         """
         self._context.policies.require(policy)
+        keys = checked_keys(keep)
         reserved: list[Reservation] = []
         try:
             outcome = self._login(
@@ -221,7 +224,7 @@ class AuthService:
                 cookie=cookie,
                 policy=policy,
                 device=device or Device(),
-                keep=keep,
+                keep=keys,
             )
         except StoreError:
             # Nothing was verified, or it was and matched: no guess was made.
@@ -243,7 +246,7 @@ class AuthService:
         cookie: str | None,
         policy: str | None,
         device: Device,
-        keep: Collection[str],
+        keep: frozenset[str],
     ) -> LoginOutcome:
         credentials, passwords = self._password_ports()
         source = device.cleaned().address
@@ -352,6 +355,7 @@ class AuthService:
         if not methods:
             raise ValueError("methods: at least one")
         methods = self._context.checked_methods(methods)
+        keys = checked_keys(keep)
         chosen = self._context.policies.choose(attempt.subject.user_id or "", attempt.role, policy)
         attempt.spend()
         device = device or Device()
@@ -364,7 +368,7 @@ class AuthService:
                 methods=methods,
                 device=device,
                 cookie=cookie,
-                keep=keep,
+                keep=keys,
             )
         if admitted is None:
             self._context.refused(attempt.subject.user_id, device.cleaned().address)
@@ -916,15 +920,15 @@ class AuthService:
             OutcomeUnknown: The change may or may not have been written. It is
                 not repeated: that might undo what somebody did since.
         """
-        put = put or {}
-        if not put.keys().isdisjoint(remove):
+        put, removed = put or {}, checked_keys(remove)
+        if not put.keys().isdisjoint(removed):
             raise InvalidData("a key is to be put and removed at the same time")
         policy = self._context.live_policy(session)
         if policy is None:
             return SessionGone()
         change = DataChange(
             put={checked_key(key): encode_value(value) for key, value in put.items()},
-            remove=frozenset(checked_key(key) for key in remove),
+            remove=removed,
             stamp=self._context.stamp(),
             capacity=policy.data_limit,
         )
@@ -1111,7 +1115,7 @@ class AuthService:
         methods: tuple[str, ...],
         device: Device,
         cookie: str | None,
-        keep: Collection[str],
+        keep: frozenset[str],
     ) -> LoggedIn | LimitReached | Busy | None:
         # None: the epoch has ended; what was verified no longer counts.
         held = self._held(cookie)
@@ -1173,7 +1177,7 @@ class AuthService:
         judged = self._judge(presented, now, now, passive=True)
         return None if isinstance(judged, Inactive) else judged[0]
 
-    def _data_to_carry(self, held: Session, keep: Collection[str]) -> Mapping[str, bytes]:
+    def _data_to_carry(self, held: Session, keep: frozenset[str]) -> Mapping[str, bytes]:
         data = self._sessions.read_data(held.locator) if keep else None
         return {key: datum.value for key, datum in (data or {}).items() if key in keep}
 

@@ -68,6 +68,18 @@ def test_a_policy_cannot_be_changed() -> None:
     changeable: Any = a_policy()
     with pytest.raises(FrozenInstanceError):
         changeable.idle_timeout = DAY
+    assert not hasattr(changeable, "__dict__")
+
+
+def test_a_standard_cannot_be_changed() -> None:
+    changeable: Any = NIST_AAL1
+    with pytest.raises(FrozenInstanceError):
+        changeable.absolute_timeout = DAY
+    assert not hasattr(changeable, "__dict__")
+
+
+def test_printing_a_policy_leaves_its_standard_to_explain() -> None:
+    assert "standard" not in repr(Policy.nist_aal1())
 
 
 @pytest.mark.parametrize(

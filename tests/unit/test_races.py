@@ -926,13 +926,11 @@ def restart_beside_a_logout(*, by_password: bool) -> Scene:
         stage.actor("tab", stage.service().logout(mine.reveal()))
 
         def ending() -> None:
-            logout = stage.result("tab")
-            assert isinstance(logout, LoggedOut)
-            kept = id_in(stage.result("user"))
-            assert not stage.lives(mine)
-            if logout.ended:
+            logout, kept = stage.result("tab"), id_in(stage.result("user"))
+            assert not stage.lives(mine) or isinstance(logout, OutcomeUnknown)
+            if "tab: find -> Session" in stage.trace and isinstance(logout, LoggedOut):
                 assert not stage.roster(), "a logout was undone"
-            else:
+            elif logout == LoggedOut(ended=False):
                 # The session had moved on under an id that this tab did not hold.
                 assert stage.lives(kept)
                 assert len(stage.roster()) == 1
@@ -949,7 +947,8 @@ def test_a_kept_session_does_not_escape_what_ends_it(
 ) -> None:
     scene = rival(by_password=by_password)
     explore(scene, at_least=3)
-    explore(scene, Parts(fates={"restart": UNKNOWN, "delete_user": UNKNOWN}), at_least=10)
+    writes = {"restart": UNKNOWN, "delete_user": UNKNOWN, "delete": UNKNOWN}
+    explore(scene, Parts(fates=writes), at_least=10)
     finds_the_bug(scene, Parts(sessions_through=RestartInThreeSteps))
 
 
@@ -1375,7 +1374,7 @@ def test_a_value_that_was_put_once_is_not_taken_twice() -> None:
         return ending
 
     explore(scene, at_least=3)
-    explore(scene, Parts(fates={"write_data": (Fate.REPLY_LOST,)}), at_least=10)
+    explore(scene, Parts(fates={"write_data": (Fate.REPLY_LOST,)}), at_least=6)
 
 
 # -- From anonymous to signed in ---------------------------------------------------

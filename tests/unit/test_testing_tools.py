@@ -74,7 +74,7 @@ def sentences(port: type, operation: str) -> list[str]:
     """
     text = (inspect.getdoc(getattr(port, operation)) or "").partition("Raises:")[0]
     text = re.sub(r"^(Args|Returns):$|^    \w+:(?= )", "", text, flags=re.MULTILINE)
-    return re.findall(r"[^\s.;][^.;]*[.;]", one_line(text))
+    return re.findall(r"\S.*?[.;](?=\s|$)", one_line(text))
 
 
 UNQUOTED = {
@@ -85,6 +85,7 @@ UNQUOTED = {
     "The session as the caller last read it.",
     "Its successor, under the same locator, with a stamp of its own.",
     "The session, in the epoch in which it was opened.",
+    "Its successor, whose locator names *old*'s epoch and a slot of its own;",
     "at least 1.",
     "Which.",
     "Usually the present.",

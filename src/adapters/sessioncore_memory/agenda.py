@@ -70,13 +70,10 @@ class Agenda(Generic[KeyT]):
                 del page[key]
             taken += batch
             if page:
-                # Full, or the rest of this minute lies ahead.
+                # Enough were taken, or the rest of this minute lies ahead.
                 break
             del self._pages[heapq.heappop(self._order)]
         return taken
-
-    def __len__(self) -> int:
-        return sum(map(len, self._pages.values()))
 
 
 def _page_number(at: datetime) -> int:
