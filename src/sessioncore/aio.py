@@ -10,6 +10,7 @@ leave what its user did not ask for.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -229,7 +230,9 @@ class AsyncAuthService:
             keep: The keys of session data to carry over from the session that
                 ends, if it is anonymous or the same user's. Nothing else
                 survives a sign-in. A ``data_limit`` that is smaller than what is
-                carried holds from the next change on.
+                carried holds from the next change on. A value that is taken at
+                the same moment may be carried as well: do not name what is good
+                once.
 
         Raises:
             InvalidPolicy: No policy is called *policy*.
@@ -257,7 +260,7 @@ class AsyncAuthService:
             await self._give_back(reserved)
         elif isinstance(outcome, (LoggedIn, LimitReached)):
             await self._give_back(reserved[:-1])
-            await self._throttle.reset(reserved[-1])
+            await self._forget(reserved[-1])
         return outcome
 
     async def _login(
@@ -746,7 +749,7 @@ class AsyncAuthService:
         if encoded is None or check is PasswordCheck.MISMATCH:
             self._context.refused(user_id, None)
             return Refused()
-        await self._throttle.reset(reserved[0])
+        await self._forget(reserved[0])
         return presented, user_id, encoded
 
     # -- Signing out -----------------------------------------------------------
@@ -811,9 +814,10 @@ class AsyncAuthService:
             user_id: Whose sessions.
 
             keep: The cookie of a session of that user which is to go on under a
-                new id. If it does not stand for one, or is an id that renewal
-                has already replaced, no session is kept: rather sign the user
-                out too than leave in whoever holds an old id.
+                new id. If it does not stand for one any more, or only during its
+                grace, no session is kept: better sign this user out too than
+                leave in whoever holds an old id. So of two calls with one
+                cookie, as by a double click, the second ends everything.
 
             arrived_at: See :meth:`authenticate`.
 
@@ -1130,18 +1134,22 @@ class AsyncAuthService:
 
     async def _give_back(self, reserved: list[Reservation]) -> None:
         for reservation in reserved:
-            await self._throttle.give_back(reservation)
+            with suppress(StoreError):
+                await self._throttle.give_back(reservation)
+
+    async def _forget(self, reservation: Reservation) -> None:
+        # A count that could not be reset is too strict, and no reason to fail.
+        with suppress(StoreError):
+            await self._throttle.reset(reservation)
 
     async def _rehash(self, user_id: str, verified: str, password: str) -> None:
         # Best effort: an upgrade that fails must not fail the sign-in, and by
         # compare-and-set it cannot overwrite a password changed meanwhile.
         credentials, passwords = self._password_ports()
-        try:
+        with suppress(StoreError, UnacceptablePassword):
             encoded = await passwords.hash(password)
             if not isinstance(encoded, Busy):
                 await credentials.replace_hash(user_id, verified, encoded)
-        except (StoreError, UnacceptablePassword):
-            pass
 
     async def _admit(
         self,
@@ -1155,9 +1163,9 @@ class AsyncAuthService:
         keep: frozenset[str],
     ) -> LoggedIn | LimitReached | Busy | None:
         # None: the epoch has ended; what was verified no longer counts.
-        held = await self._held(cookie)
+        held, recognised = await self._held(cookie)
         carried: Mapping[str, bytes] = {}
-        if held is not None and (held.is_anonymous or held.subject == subject):
+        if held is not None and recognised and (held.is_anonymous or held.subject == subject):
             carried = await self._data_to_carry(held, keep)
         abandoned: list[Locator] = []
         unsure: tuple[tuple[Session, EndReason], ...] = ()
@@ -1165,8 +1173,9 @@ class AsyncAuthService:
             now = self._context.now()
             roster = await self._sessions.roster(subject)
             # Which of them an admission of unknown fate has ended, if any.
-            self._context.these_ended(missing_from(roster, unsure))
-            unsure = ()
+            gone = missing_from(roster, unsure)
+            self._context.these_ended(gone)
+            unsure = tuple(ending for ending in unsure if ending not in gone)
             plan = decide_admission(
                 roster,
                 policy,
@@ -1194,7 +1203,7 @@ class AsyncAuthService:
             try:
                 admission = await self._sessions.admit(session, plan.evicted, roster.version, now)
             except OutcomeUnknown:
-                unsure = plan.ending
+                unsure += plan.ending
                 await self._delete(session.locator)
                 continue
             if admission is Admission.STALE:
@@ -1206,16 +1215,29 @@ class AsyncAuthService:
                 return LoggedIn(session_id, session, self._context.persistence(session))
         return Busy()
 
-    async def _held(self, cookie: str | None) -> Session | None:
+    async def _held(self, cookie: str | None) -> tuple[Session, bool] | tuple[None, bool]:
+        # The session that the browser holds, and whether by an id that is still
+        # good. One that is retired is enough for ending it, as in a logout.
         presented = SessionId.parse(cookie)
         if presented is None:
-            return None
+            return None, False
         now = self._context.now()
         judged = await self._judge(presented, now, now, passive=True)
-        return None if isinstance(judged, Inactive) else judged[0]
+        if not isinstance(judged, Inactive):
+            return judged[0], True
+        if judged.reason is not InactiveReason.SUPERSEDED:
+            return None, False
+        session = await self._sessions.find(presented.locator)
+        if session is None or not was_issued(session, presented):
+            return None, False
+        return session, False
 
     async def _data_to_carry(self, held: Session, keep: frozenset[str]) -> Mapping[str, bytes]:
-        data = await self._sessions.read_data(held.locator) if keep else None
+        try:
+            data = await self._sessions.read_data(held.locator) if keep else None
+        except CorruptRecord:
+            # Nobody can read it, and it must not keep its user from signing in.
+            return {}
         return {key: datum.value for key, datum in (data or {}).items() if key in keep}
 
     async def _carry_over(

@@ -115,7 +115,7 @@ class Policy:
     """How often a session id is replaced (OWASP "renewal timeout"); ``None`` for never."""
 
     grace: timedelta = timedelta(seconds=30)
-    """How long the previous id is accepted after its successor was first used: at least
+    """How long the previous id is accepted after its successor was first used: more than
     the longest way of a request plus twice the clock tolerance."""
 
     clock_tolerance: timedelta = timedelta(seconds=5)

@@ -9,6 +9,7 @@ compares the two (ADR-0006).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -206,7 +207,9 @@ class AuthService:
             keep: The keys of session data to carry over from the session that
                 ends, if it is anonymous or the same user's. Nothing else
                 survives a sign-in. A ``data_limit`` that is smaller than what is
-                carried holds from the next change on.
+                carried holds from the next change on. A value that is taken at
+                the same moment may be carried as well: do not name what is good
+                once.
 
         Raises:
             InvalidPolicy: No policy is called *policy*.
@@ -234,7 +237,7 @@ class AuthService:
             self._give_back(reserved)
         elif isinstance(outcome, (LoggedIn, LimitReached)):
             self._give_back(reserved[:-1])
-            self._throttle.reset(reserved[-1])
+            self._forget(reserved[-1])
         return outcome
 
     def _login(
@@ -716,7 +719,7 @@ class AuthService:
         if encoded is None or check is PasswordCheck.MISMATCH:
             self._context.refused(user_id, None)
             return Refused()
-        self._throttle.reset(reserved[0])
+        self._forget(reserved[0])
         return presented, user_id, encoded
 
     # -- Signing out -----------------------------------------------------------
@@ -779,9 +782,10 @@ class AuthService:
             user_id: Whose sessions.
 
             keep: The cookie of a session of that user which is to go on under a
-                new id. If it does not stand for one, or is an id that renewal
-                has already replaced, no session is kept: rather sign the user
-                out too than leave in whoever holds an old id.
+                new id. If it does not stand for one any more, or only during its
+                grace, no session is kept: better sign this user out too than
+                leave in whoever holds an old id. So of two calls with one
+                cookie, as by a double click, the second ends everything.
 
             arrived_at: See :meth:`authenticate`.
 
@@ -1093,18 +1097,22 @@ class AuthService:
 
     def _give_back(self, reserved: list[Reservation]) -> None:
         for reservation in reserved:
-            self._throttle.give_back(reservation)
+            with suppress(StoreError):
+                self._throttle.give_back(reservation)
+
+    def _forget(self, reservation: Reservation) -> None:
+        # A count that could not be reset is too strict, and no reason to fail.
+        with suppress(StoreError):
+            self._throttle.reset(reservation)
 
     def _rehash(self, user_id: str, verified: str, password: str) -> None:
         # Best effort: an upgrade that fails must not fail the sign-in, and by
         # compare-and-set it cannot overwrite a password changed meanwhile.
         credentials, passwords = self._password_ports()
-        try:
+        with suppress(StoreError, UnacceptablePassword):
             encoded = passwords.hash(password)
             if not isinstance(encoded, Busy):
                 credentials.replace_hash(user_id, verified, encoded)
-        except (StoreError, UnacceptablePassword):
-            pass
 
     def _admit(
         self,
@@ -1118,9 +1126,9 @@ class AuthService:
         keep: frozenset[str],
     ) -> LoggedIn | LimitReached | Busy | None:
         # None: the epoch has ended; what was verified no longer counts.
-        held = self._held(cookie)
+        held, recognised = self._held(cookie)
         carried: Mapping[str, bytes] = {}
-        if held is not None and (held.is_anonymous or held.subject == subject):
+        if held is not None and recognised and (held.is_anonymous or held.subject == subject):
             carried = self._data_to_carry(held, keep)
         abandoned: list[Locator] = []
         unsure: tuple[tuple[Session, EndReason], ...] = ()
@@ -1128,8 +1136,9 @@ class AuthService:
             now = self._context.now()
             roster = self._sessions.roster(subject)
             # Which of them an admission of unknown fate has ended, if any.
-            self._context.these_ended(missing_from(roster, unsure))
-            unsure = ()
+            gone = missing_from(roster, unsure)
+            self._context.these_ended(gone)
+            unsure = tuple(ending for ending in unsure if ending not in gone)
             plan = decide_admission(
                 roster,
                 policy,
@@ -1157,7 +1166,7 @@ class AuthService:
             try:
                 admission = self._sessions.admit(session, plan.evicted, roster.version, now)
             except OutcomeUnknown:
-                unsure = plan.ending
+                unsure += plan.ending
                 self._delete(session.locator)
                 continue
             if admission is Admission.STALE:
@@ -1169,16 +1178,29 @@ class AuthService:
                 return LoggedIn(session_id, session, self._context.persistence(session))
         return Busy()
 
-    def _held(self, cookie: str | None) -> Session | None:
+    def _held(self, cookie: str | None) -> tuple[Session, bool] | tuple[None, bool]:
+        # The session that the browser holds, and whether by an id that is still
+        # good. One that is retired is enough for ending it, as in a logout.
         presented = SessionId.parse(cookie)
         if presented is None:
-            return None
+            return None, False
         now = self._context.now()
         judged = self._judge(presented, now, now, passive=True)
-        return None if isinstance(judged, Inactive) else judged[0]
+        if not isinstance(judged, Inactive):
+            return judged[0], True
+        if judged.reason is not InactiveReason.SUPERSEDED:
+            return None, False
+        session = self._sessions.find(presented.locator)
+        if session is None or not was_issued(session, presented):
+            return None, False
+        return session, False
 
     def _data_to_carry(self, held: Session, keep: frozenset[str]) -> Mapping[str, bytes]:
-        data = self._sessions.read_data(held.locator) if keep else None
+        try:
+            data = self._sessions.read_data(held.locator) if keep else None
+        except CorruptRecord:
+            # Nobody can read it, and it must not keep its user from signing in.
+            return {}
         return {key: datum.value for key, datum in (data or {}).items() if key in keep}
 
     def _carry_over(

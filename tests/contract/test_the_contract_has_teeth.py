@@ -20,6 +20,7 @@ import json
 import pickle
 import threading
 import unicodedata
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -1876,6 +1877,21 @@ class AsyncReplaceChecksThenWrites(AsyncMemorySessionStore):
         return stored is not None and await super().replace(stored, new)
 
 
+class AsyncLeavesItsAnswerToTheNext(AsyncMemorySessionStore):
+    """
+    Has one connection, on which the answer to a cancelled call is still to come.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers: deque[Session | None] = deque()
+
+    async def find(self, locator: Locator, /) -> Session | None:
+        self.answers.append(await super().find(locator))
+        await asyncio.sleep(0)
+        return self.answers.popleft()
+
+
 # --- broken credential stores ---------------------------------------------------------
 
 
@@ -2099,6 +2115,12 @@ def test_a_store_whose_mistake_is_a_wait_on_the_loop_fails() -> None:
     contract = BrokenAsyncStore(AsyncReplaceChecksThenWrites)
     with pytest.raises(AssertionError, match="at most one takes effect"):
         contract.test_of_racing_replacements_exactly_one_takes_effect()
+
+
+def test_a_store_that_a_cancelled_call_confuses_fails() -> None:
+    contract = BrokenAsyncStore(AsyncLeavesItsAnswerToTheNext)
+    with pytest.raises(AssertionError, match="A call that is cancelled"):
+        contract.test_a_cancelled_call_leaves_a_store_that_answers_truly()
 
 
 def test_an_asynchronous_store_is_held_to_the_same_laws() -> None:

@@ -22,7 +22,14 @@ import pytest
 import sessioncore.testing
 from sessioncore import ports
 from sessioncore.events import SessionRenewed
-from sessioncore.ports import Clock, CredentialStore, Entropy, EventSink, SessionStore
+from sessioncore.ports import (
+    AsyncSessionStore,
+    Clock,
+    CredentialStore,
+    Entropy,
+    EventSink,
+    SessionStore,
+)
 from sessioncore.testing import ManualClock, RecordingEvents, SeededEntropy
 from sessioncore.testing.async_stores import LoopThread
 from sessioncore.testing.race import race, race_of_two
@@ -38,15 +45,22 @@ def one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
+MEANT_BY_LAW = {
+    "credential": "credential_law",
+    "async": "async_session_law",
+    "session": "session_law",
+}
+
+
 def quotations() -> Iterator[tuple[str, str, str]]:
     """
     Every law that a clause names: the function it is quoted with, the operation, the sentence.
     """
     for path in sorted(TESTING.glob("*.py")):
-        aliases = {"law": "credential_law" if "credential" in path.name else "session_law"}
+        meant = next((name for part, name in MEANT_BY_LAW.items() if part in path.stem), "")
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                name = aliases.get(node.func.id, node.func.id)
+                name = meant if node.func.id == "law" else node.func.id
                 if name.endswith("_law"):
                     words = [ast.literal_eval(argument) for argument in node.args]
                     yield name, words[0] if len(words) == 2 else "", words[-1]
@@ -55,7 +69,11 @@ def quotations() -> Iterator[tuple[str, str, str]]:
 def docstring(name: str, operation: str) -> str:
     if name == "shared_law":
         return one_line(ports.__doc__ or "")
-    port = SessionStore if name == "session_law" else CredentialStore
+    port = {
+        "session_law": SessionStore,
+        "async_session_law": AsyncSessionStore,
+        "credential_law": CredentialStore,
+    }[name]
     return one_line(inspect.getdoc(getattr(port, operation) if operation else port) or "")
 
 

@@ -19,7 +19,7 @@ import pytest
 
 # Before the modules are imported: their assertions are what a store's author reads.
 pytest.register_assert_rewrite(
-    "sessioncore.testing.async_stores",
+    "sessioncore.testing.async_laws",
     "sessioncore.testing.credential_laws",
     "sessioncore.testing.race",
     "sessioncore.testing.records",

@@ -19,6 +19,7 @@ from sessioncore.ports import (
     CredentialStore,
     SessionStore,
 )
+from sessioncore.testing.async_laws import AsyncSessionLaws
 from sessioncore.testing.async_stores import (
     CredentialStoreOnLoop,
     LoopThread,
@@ -75,11 +76,12 @@ class SessionStoreContract(SessionLaws, SessionProperties, SessionRaces):
         return self.dump(store)
 
 
-class AsyncSessionStoreContract(SessionLaws, SessionProperties, SessionRaces):
+class AsyncSessionStoreContract(SessionLaws, SessionProperties, SessionRaces, AsyncSessionLaws):
     """
-    What every :class:`~sessioncore.ports.AsyncSessionStore` owes: the very same clauses.
+    What every :class:`~sessioncore.ports.AsyncSessionStore` owes: the same, and more.
 
-    The hooks are those of :class:`SessionStoreContract`, run on one event loop.
+    The clauses of :class:`SessionStoreContract`, and one about calls that are
+    cancelled. The hooks are the same too; all run on one event loop.
     """
 
     def new_store(self) -> AbstractAsyncContextManager[AsyncSessionStore]:

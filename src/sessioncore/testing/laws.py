@@ -12,6 +12,13 @@ def session_law(operation: str, sentence: str) -> str:
     return _message(f"sessioncore.ports.SessionStore.{operation}", sentence)
 
 
+def async_session_law(sentence: str) -> str:
+    """
+    The message for a broken law of asynchronous session stores alone.
+    """
+    return _message("sessioncore.ports.AsyncSessionStore", sentence)
+
+
 def credential_law(operation: str, sentence: str) -> str:
     """
     The message for a broken law of one operation of a credential store, or of all if it is empty.

@@ -472,11 +472,13 @@ class _History(RuleBasedStateMachine):
     def _admit(self, session: Session, evicted: list[Session], version: bytes | None) -> None:
         subject, epoch = session.subject, session.locator.epoch
         # Sessions of the same subject and epoch are all that may be evicted.
-        leaving = {
+        # In their order: what is removed first must not depend on a hash.
+        leaving = dict.fromkeys(
             other.locator
             for other in evicted
             if (other.subject, other.locator.epoch) == (subject, epoch)
-        } - {session.locator}
+            and other.locator != session.locator
+        )
         before = self.store.roster(subject).version
         answer = self.store.admit(session, tuple(leaving), version, NOW)
         current = self.current.get(subject)
