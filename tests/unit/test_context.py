@@ -266,6 +266,8 @@ def tell_everything(context: Context, session: Session) -> None:
     context.refused("u1", ADDRESS)
     context.throttled(None, ADDRESS)
     context.password_replaced("u1")
+    context.limit_reached(session.subject, 3)
+    context.left_live("u1")
 
 
 def test_without_a_sink_nothing_is_told_and_nothing_lost() -> None:
@@ -277,7 +279,7 @@ def test_without_a_sink_nothing_is_told_and_nothing_lost() -> None:
 def test_a_failing_sink_changes_nothing_and_is_counted(here: Surroundings) -> None:
     context = Context(POLICY, here.clock, SeededEntropy(), FailingEvents(), MINUTE)
     tell_everything(context, here.session())
-    assert context.lost_events == 12
+    assert context.lost_events == 14
 
 
 def test_what_a_failing_sink_lost_is_counted_from_all_threads(here: Surroundings) -> None:
@@ -308,7 +310,7 @@ def test_an_interruption_is_not_taken_for_a_failing_sink(here: Surroundings) -> 
 
 def test_every_event_tells_when_and_has_an_id(here: Surroundings) -> None:
     tell_everything(here.context, here.session())
-    assert len(here.events.events) == 12
+    assert len(here.events.events) == 14
     for event in here.events.events:
         assert event.at == here.context.now()
         assert len(bytes.fromhex(event.stamp)) == 8
@@ -399,14 +401,15 @@ def test_no_secret_appears_in_any_event_outcome_exception_or_log(
 
     def note(outcome: Any) -> Any:
         shown.extend((repr(outcome), str(outcome)))
-        session = getattr(outcome, "session", None)
-        if isinstance(session, Session):
-            secrets.add_session(session)
-        for name in ("session_id", "renewed"):
-            session_id = getattr(outcome, name, None)
-            if isinstance(session_id, SessionId):
-                secrets.add_id(session_id)
-                secrets.add_text(session_id.reveal())
+        for part in (outcome, getattr(outcome, "kept", None)):
+            session = getattr(part, "session", None)
+            if isinstance(session, Session):
+                secrets.add_session(session)
+            for name in ("session_id", "renewed"):
+                session_id = getattr(part, name, None)
+                if isinstance(session_id, SessionId):
+                    secrets.add_id(session_id)
+                    secrets.add_text(session_id.reveal())
         return outcome
 
     def fail(call: Any, *arguments: Any, **named: Any) -> None:
@@ -432,8 +435,8 @@ def test_no_secret_appears_in_any_event_outcome_exception_or_log(
     note(auth.authenticate(renewed))
     stepped_up = note(auth.reauthenticate(renewed, PASSWORD)).session_id.reveal()
     rotated = note(auth.rotate(stepped_up, methods=("otp",))).session_id.reveal()
-    changed = note(auth.change_password(rotated, PASSWORD, new_password))
-    kept = note(auth.logout_everywhere("id-of-alice", keep=changed.session_id.reveal()))
+    changed = note(auth.change_password(rotated, PASSWORD, new_password)).kept
+    kept = note(auth.logout_everywhere("id-of-alice", keep=changed.session_id.reveal())).kept
     second = note(auth.login("alice", new_password, device=device))
     note(auth.sessions_of("id-of-alice"))
     note(auth.revoke("id-of-alice", second.session.handle))

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessioncore import CorruptRecord, InvalidData, Json
-from sessioncore.data import checked_key, decode_value, encode_value
+from sessioncore.data import checked_key, checked_keys, decode_value, encode_value
+
+
+class Colour(IntEnum):
+    RED = 1
+
+
+class Name(str):
+    __slots__ = ()
 
 
 def texts() -> st.SearchStrategy[str]:
@@ -69,6 +77,22 @@ def test_a_key_with_a_surrogate_is_refused() -> None:
         checked_key("a\ud800")
 
 
+@pytest.mark.parametrize("keys", [(), ["a", "b", "a"], {"a"}, frozenset({"b"}), {"a": 1}])
+def test_several_keys_may_come_in_any_collection(keys: Any) -> None:
+    assert checked_keys(keys) == frozenset(keys)
+
+
+@pytest.mark.parametrize("keys", ["", "cart", Name("cart")])
+def test_one_text_is_not_taken_for_several_keys(keys: str) -> None:
+    with pytest.raises(TypeError, match="not one str"):
+        checked_keys(keys)
+
+
+def test_of_several_keys_each_has_to_be_acceptable() -> None:
+    with pytest.raises(InvalidData, match="1 to 128 bytes"):
+        checked_keys(["a", ""])
+
+
 # -- Values --------------------------------------------------------------------
 
 
@@ -84,14 +108,6 @@ def test_values_are_compact_text_in_utf_8() -> None:
     assert encode_value({"b": [1, 2.5, None, True], "a": "é"}) == (
         b'{"b":[1,2.5,null,true],"a":"\xc3\xa9"}'
     )
-
-
-class Colour(IntEnum):
-    RED = 1
-
-
-class Name(str):
-    __slots__ = ()
 
 
 @pytest.mark.parametrize(

@@ -28,23 +28,28 @@ from sessioncore import (
 )
 from sessioncore.decisions import (
     COLLECTION_MARGIN,
+    MOST_METHODS,
     Accept,
     Admit,
     Deny,
     Standing,
+    decide_absence,
     decide_admission,
     decide_authentication,
     decide_expiry,
+    decide_rotation,
     live_sessions,
-    may_rotate,
+    missing_from,
     opened,
     renewed_id,
     rotated,
+    session_of_family,
     session_with_handle,
     to_milliseconds,
     upkeep,
     was_issued,
 )
+from sessioncore.events import EndReason
 from sessioncore.session import Epoch, Pending, Roster
 from sessioncore.testing import SeededEntropy
 
@@ -149,6 +154,23 @@ def test_cutting_takes_off_less_than_a_millisecond_and_cutting_twice_nothing(
     cut = to_milliseconds(instant)
     assert timedelta(0) <= instant.astimezone(UTC) - cut < MILLISECOND
     assert to_milliseconds(cut) == cut
+
+
+# -- What is no id -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cookie", "reason"),
+    [
+        (None, InactiveReason.ABSENT),
+        ("", InactiveReason.MALFORMED),
+        ("garbage", InactiveReason.MALFORMED),
+    ],
+)
+def test_only_a_cookie_that_was_not_sent_is_absent(
+    cookie: str | None, reason: InactiveReason
+) -> None:
+    assert decide_absence(cookie) is reason
 
 
 # -- Rule 1: guesses -----------------------------------------------------------
@@ -642,21 +664,60 @@ def test_a_rotation_may_bring_another_family() -> None:
     assert not was_issued(session, ID)
 
 
+def test_a_session_remembers_the_eight_methods_that_were_first_proven_last() -> None:
+    full = a_session(methods=tuple("abcdefgh"))
+    assert rotated_at(full, MINUTE, "i").methods == tuple("bcdefghi")
+    assert rotated_at(full, MINUTE, *"ijklmnop").methods == tuple("ijklmnop")
+    assert rotated_at(full, MINUTE).methods == full.methods
+
+
+def test_a_method_that_is_proven_again_keeps_its_place_and_pushes_none_out() -> None:
+    full = a_session(methods=tuple("abcdefgh"))
+    assert rotated_at(full, MINUTE, "a", "c").methods == full.methods
+    # Being proven again does not save the first one from the ninth.
+    assert rotated_at(full, MINUTE, "a", "i").methods == tuple("bcdefghi")
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefghijklmnop"), max_size=MOST_METHODS), max_size=6))
+def test_no_session_ever_remembers_a_method_twice_or_a_ninth(occasions: list[list[str]]) -> None:
+    session = a_session()
+    for methods in occasions:
+        session = rotated_at(session, MINUTE, *methods)
+        assert len(set(session.methods)) == len(session.methods) <= MOST_METHODS
+        assert set(methods[-1:]) <= set(session.methods)
+
+
+VISITOR = Subject.anonymous(bytes(16))
+
+
 @pytest.mark.parametrize(
-    ("standing", "methods", "allowed"),
+    ("standing", "methods", "hindrance"),
     [
-        (Standing.CURRENT, (), True),
-        (Standing.SUCCESSOR, (), True),
-        (Standing.PREVIOUS, (), False),
-        (Standing.CURRENT, ("pwd",), True),
-        (Standing.SUCCESSOR, ("pwd",), True),
-        (Standing.PREVIOUS, ("pwd",), True),
+        (Standing.CURRENT, (), None),
+        (Standing.SUCCESSOR, (), None),
+        (Standing.PREVIOUS, (), InactiveReason.SUPERSEDED),
+        (Standing.CURRENT, ("pwd",), None),
+        (Standing.SUCCESSOR, ("pwd",), None),
+        (Standing.PREVIOUS, ("pwd",), None),
     ],
 )
 def test_an_id_in_its_grace_rotates_only_with_a_proof(
-    standing: Standing, methods: tuple[str, ...], allowed: bool
+    standing: Standing, methods: tuple[str, ...], hindrance: InactiveReason | None
 ) -> None:
-    assert may_rotate(Accept(standing), methods) is allowed
+    assert decide_rotation(a_session(), Accept(standing), methods) is hindrance
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_nobody_proves_identity_in_an_anonymous_session(standing: Standing) -> None:
+    hindrance = decide_rotation(a_session(subject=VISITOR), Accept(standing), ("pwd",))
+    assert hindrance is InactiveReason.ANONYMOUS
+
+
+def test_an_anonymous_session_rotates_without_a_proof_as_any_other() -> None:
+    session = a_session(subject=VISITOR)
+    assert decide_rotation(session, Accept(Standing.CURRENT), ()) is None
+    hindrance = decide_rotation(session, Accept(Standing.PREVIOUS), ())
+    assert hindrance is InactiveReason.SUPERSEDED
 
 
 # -- Opening -------------------------------------------------------------------
@@ -867,6 +928,28 @@ def test_all_that_go_are_evicted_together() -> None:
         held.locator,
         crowded_out.locator,
     )
+    assert decided.ending == ((held, EndReason.REPLACED), (crowded_out, EndReason.EVICTED))
+
+
+def test_what_is_dead_goes_without_a_reason() -> None:
+    decided = Admit((member(1).locator,), (), ())
+    assert decided.ending == ()
+    assert decided.evicted == (member(1).locator,)
+
+
+def test_what_was_to_end_and_is_missing_has_ended() -> None:
+    gone, there, other = member(1), member(2), member(3)
+    ending = ((gone, EndReason.REPLACED), (there, EndReason.EVICTED))
+    roster = Roster((other, there), b"")
+    assert missing_from(roster, ending) == ((gone, EndReason.REPLACED),)
+    assert missing_from(Roster((), b""), ending) == ending
+    assert missing_from(Roster((), b""), ()) == ()
+
+
+def test_what_was_to_end_and_was_written_since_has_not_ended() -> None:
+    before = member(1)
+    roster = Roster((replace(before, stamp=b"new-one!"),), b"")
+    assert missing_from(roster, ((before, EndReason.EVICTED),)) == ()
 
 
 @pytest.mark.parametrize(
@@ -911,6 +994,21 @@ def test_an_unreadable_session_is_found_by_its_handle() -> None:
     locator = Locator(EPOCH, b"slot-9")
     roster = Roster((member(1),), b"", (locator,))
     assert session_with_handle(roster, locator.handle) == locator
+
+
+@pytest.mark.parametrize("presented", [ID, SUCCESSOR, RETIRED])
+def test_a_session_is_found_by_any_id_of_its_family_wherever_it_was_moved(
+    presented: SessionId,
+) -> None:
+    other = member(1, family=GUESS.family_digest)
+    moved = member(2)
+    assert session_of_family(Roster((other, moved), b""), presented) == moved.locator
+
+
+def test_no_session_is_found_by_an_id_of_another_family() -> None:
+    roster = Roster((member(1), member(2)), b"", (GUESS.locator,))
+    assert session_of_family(roster, GUESS) is None
+    assert session_of_family(Roster((), b""), ID) is None
 
 
 @pytest.mark.parametrize("handle", ["", "0" * 32, member(3).handle, member(1).handle[:31]])

@@ -42,6 +42,7 @@ def test_no_event_has_room_for_a_secret(kind: type[Event]) -> None:
         "device",
         "reason",
         "kept",
+        "limit",
         "ended",
         "source",
     }

@@ -124,7 +124,9 @@ def test_figures_at_the_edge_are_accepted(fields: dict[str, Any]) -> None:
         ({"first_delay": timedelta(0)}, "delays: positive"),
         ({"first_delay": 4 * SECOND + MILLISECOND}, "delays: positive"),
         ({"longest_delay": HOUR + MILLISECOND}, "delays: positive"),
-        ({"forget_after": HOUR - MILLISECOND}, "forget_after: at least closed_for"),
+        ({"longest_delay": HOUR, "closed_for": HOUR - MILLISECOND}, "delays: positive"),
+        ({"forget_after": HOUR}, "forget_after: more than closed_for"),
+        ({"closed_for": 2 * HOUR}, "forget_after: more than closed_for"),
     ],
 )
 def test_figures_beyond_the_edge_are_refused(fields: dict[str, Any], text: str) -> None:
@@ -197,6 +199,17 @@ def test_by_default_too_there_is_one_attempt_in_each_closing_beyond_the_cap() ->
     at += wait_for(throttle, at)
     reserved(throttle, at)
     assert wait_for(throttle, at) == limit.closed_for
+
+
+def test_by_default_a_key_is_remembered_for_a_week() -> None:
+    throttle = InProcessLoginThrottle()
+    for _ in range(5):
+        reserved(throttle)
+    last = NOW + 7 * DAY - MILLISECOND
+    reserved(throttle, last)
+    assert wait_for(throttle, last) == 2 * SECOND
+    for _ in range(5):
+        reserved(throttle, last + 7 * DAY)
 
 
 def test_a_key_that_was_left_alone_starts_anew() -> None:

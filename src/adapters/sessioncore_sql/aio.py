@@ -4,10 +4,11 @@ The stores for asyncio: the same programs as in :mod:`sessioncore_sql.stores`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 import attrs
 from sqlalchemy import URL, Connection
@@ -24,6 +25,9 @@ from ._transaction import faults, unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# The event loop keeps only weak references to its tasks.
+_under_way: set[asyncio.Task[Any]] = set()
+
 
 @attrs.frozen(eq=False)
 class _OnAsyncEngine:
@@ -36,6 +40,20 @@ class _OnAsyncEngine:
     engine: AsyncEngine = attrs.field(validator=check_async_engine, repr=False)
 
     async def _run(
+        self,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        # Its caller may be cancelled; it is not. A driver that is stopped between
+        # BEGIN and COMMIT loses its connection, and with aiosqlite the lock on the
+        # database goes on being held by a thread that nobody can reach.
+        call = asyncio.get_running_loop().create_task(self._call(operation, *args, **kwargs))
+        _under_way.add(call)
+        call.add_done_callback(_under_way.discard)
+        return await asyncio.shield(call)
+
+    async def _call(
         self,
         operation: Callable[Concatenate[Connection, P], T],
         *args: P.args,
