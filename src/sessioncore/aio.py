@@ -759,9 +759,11 @@ class AsyncAuthService:
         """
         End the session. Delete the cookie, whatever comes back.
 
-        Any id that was ever issued for the session ends it, also a retired one.
-        When this has returned, nothing brings the session back, whatever was in
-        flight: a renewal, a step-up, or a password change that keeps it.
+        Any id that was issued for the session ends it, also a retired one, but
+        none from before a password change or a "sign out everywhere" that kept
+        the session: that stands for nothing any more. When this has returned,
+        nothing brings the session back, whatever was in flight: a renewal, a
+        step-up, or a password change that keeps it.
 
         Raises:
             StoreUnavailable: The session lives on. Delete the cookie all the
@@ -1168,14 +1170,15 @@ class AsyncAuthService:
         if held is not None and recognised and (held.is_anonymous or held.subject == subject):
             carried = await self._data_to_carry(held, keep)
         abandoned: list[Locator] = []
-        unsure: tuple[tuple[Session, EndReason], ...] = ()
+        unsure: dict[Locator, tuple[Session, EndReason]] = {}
         for _ in range(TRIES):
             now = self._context.now()
             roster = await self._sessions.roster(subject)
             # Which of them an admission of unknown fate has ended, if any.
-            gone = missing_from(roster, unsure)
+            gone = missing_from(roster, tuple(unsure.values()))
             self._context.these_ended(gone)
-            unsure = tuple(ending for ending in unsure if ending not in gone)
+            for session, _ in gone:
+                del unsure[session.locator]
             plan = decide_admission(
                 roster,
                 policy,
@@ -1203,7 +1206,7 @@ class AsyncAuthService:
             try:
                 admission = await self._sessions.admit(session, plan.evicted, roster.version, now)
             except OutcomeUnknown:
-                unsure += plan.ending
+                unsure |= {gone.locator: (gone, reason) for gone, reason in plan.ending}
                 await self._delete(session.locator)
                 continue
             if admission is Admission.STALE:
@@ -1227,7 +1230,10 @@ class AsyncAuthService:
             return judged[0], True
         if judged.reason is not InactiveReason.SUPERSEDED:
             return None, False
-        session = await self._sessions.find(presented.locator)
+        try:
+            session = await self._sessions.find(presented.locator)
+        except CorruptRecord:
+            session = None
         if session is None or not was_issued(session, presented):
             return None, False
         return session, False

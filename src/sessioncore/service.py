@@ -728,9 +728,11 @@ class AuthService:
         """
         End the session. Delete the cookie, whatever comes back.
 
-        Any id that was ever issued for the session ends it, also a retired one.
-        When this has returned, nothing brings the session back, whatever was in
-        flight: a renewal, a step-up, or a password change that keeps it.
+        Any id that was issued for the session ends it, also a retired one, but
+        none from before a password change or a "sign out everywhere" that kept
+        the session: that stands for nothing any more. When this has returned,
+        nothing brings the session back, whatever was in flight: a renewal, a
+        step-up, or a password change that keeps it.
 
         Raises:
             StoreUnavailable: The session lives on. Delete the cookie all the
@@ -1131,14 +1133,15 @@ class AuthService:
         if held is not None and recognised and (held.is_anonymous or held.subject == subject):
             carried = self._data_to_carry(held, keep)
         abandoned: list[Locator] = []
-        unsure: tuple[tuple[Session, EndReason], ...] = ()
+        unsure: dict[Locator, tuple[Session, EndReason]] = {}
         for _ in range(TRIES):
             now = self._context.now()
             roster = self._sessions.roster(subject)
             # Which of them an admission of unknown fate has ended, if any.
-            gone = missing_from(roster, unsure)
+            gone = missing_from(roster, tuple(unsure.values()))
             self._context.these_ended(gone)
-            unsure = tuple(ending for ending in unsure if ending not in gone)
+            for session, _ in gone:
+                del unsure[session.locator]
             plan = decide_admission(
                 roster,
                 policy,
@@ -1166,7 +1169,7 @@ class AuthService:
             try:
                 admission = self._sessions.admit(session, plan.evicted, roster.version, now)
             except OutcomeUnknown:
-                unsure += plan.ending
+                unsure |= {gone.locator: (gone, reason) for gone, reason in plan.ending}
                 self._delete(session.locator)
                 continue
             if admission is Admission.STALE:
@@ -1190,7 +1193,10 @@ class AuthService:
             return judged[0], True
         if judged.reason is not InactiveReason.SUPERSEDED:
             return None, False
-        session = self._sessions.find(presented.locator)
+        try:
+            session = self._sessions.find(presented.locator)
+        except CorruptRecord:
+            session = None
         if session is None or not was_issued(session, presented):
             return None, False
         return session, False

@@ -37,6 +37,7 @@ from sessioncore import (
     Session,
     Subject,
     Throttled,
+    UnacceptablePassword,
 )
 from sessioncore.events import Event
 from sessioncore.ports import (
@@ -345,6 +346,8 @@ class FakePasswordHasher:
 
     @staticmethod
     def _encoded(parameters: int, password: str) -> str:
+        if not password.isprintable():
+            raise UnacceptablePassword("this hasher takes only what can be printed")
         return f"{parameters}${_digest(password)}"
 
 

@@ -1,15 +1,19 @@
 """
-What the domain may import and call, read from its syntax (ADR-0003, ADR-0005).
+What the domain may import and call (ADR-0003, ADR-0005), and the shape of its ports (ADR-0004).
 
 The layers and the adapters' independence are import-linter's, in pyproject.toml.
 """
 
 import ast
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from sessioncore import ports
 
 DOMAIN = Path(__file__).parents[2] / "src" / "sessioncore"
 SOURCES = [
@@ -81,3 +85,149 @@ def test_a_clock_is_found_however_it_is_read(source: str) -> None:
 
 def test_an_injected_clock_is_no_offence() -> None:
     assert not list(clocks_read_by("self._clock.now()"))
+
+
+# -- Ports ---------------------------------------------------------------------
+
+SINGLE = {"Clock", "Entropy", "EventSink"}
+"""Ports that never wait, so that one serves both services."""
+
+TWICE = {"SessionStore", "CredentialStore", "PasswordHasher", "LoginThrottle"}
+"""Ports that stand twice, for threads and for asyncio."""
+
+OPERATIONS = {
+    "open_epoch",
+    "find",
+    "replace",
+    "roster",
+    "admit",
+    "restart",
+    "delete",
+    "delete_user",
+    "read_data",
+    "write_data",
+    "purge",
+}
+"""What a session store does. Nothing here overwrites unseen (ADR-0013)."""
+
+
+def methods_of(port: type[Any]) -> dict[str, Callable[..., Any]]:
+    """
+    Return the public methods that *port* itself defines.
+    """
+    return {
+        name: method
+        for name, method in vars(port).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+
+
+def loose_parameters(port: type[Any]) -> list[str]:
+    """
+    Return the parameters by whose names somebody could call: adapters may name them as they like.
+    """
+    return [
+        f"{name}({parameter.name})"
+        for name, method in methods_of(port).items()
+        for parameter in list(inspect.signature(method).parameters.values())[1:]
+        if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY
+    ]
+
+
+def drift(port: type[Any], twin: type[Any]) -> dict[str, list[Any]]:
+    """
+    Return the methods in which two ports differ, with the signatures of both.
+    """
+    here, there = (
+        {name: inspect.signature(method) for name, method in methods_of(each).items()}
+        for each in (port, twin)
+    )
+    return {
+        name: [here.get(name), there.get(name)]
+        for name in {**here, **there}
+        if here.get(name) != there.get(name)
+    }
+
+
+def port_called(name: str) -> type[Any]:
+    port: type[Any] = getattr(ports, name)
+    return port
+
+
+PROTOCOLS = {
+    name: port
+    for name, port in inspect.getmembers(ports, inspect.isclass)
+    if port.__module__ == ports.__name__ and getattr(port, "_is_protocol", False)
+}
+
+
+def test_these_are_the_ports_and_each_is_a_protocol() -> None:
+    assert set(PROTOCOLS) == SINGLE | TWICE | {f"Async{name}" for name in TWICE}
+
+
+@pytest.mark.parametrize("port", PROTOCOLS.values(), ids=PROTOCOLS)
+def test_a_port_is_called_by_position(port: type[Any]) -> None:
+    assert methods_of(port)
+    assert loose_parameters(port) == []
+
+
+@pytest.mark.parametrize("name", ["SessionStore", "AsyncSessionStore"])
+def test_a_session_store_has_these_operations_and_no_other(name: str) -> None:
+    public = {each for each in vars(port_called(name)) if not each.startswith("_")}
+    assert public == OPERATIONS
+
+
+@pytest.mark.parametrize("name", sorted(TWICE))
+def test_a_port_and_its_asynchronous_twin_have_the_same_methods(name: str) -> None:
+    port, twin = port_called(name), port_called(f"Async{name}")
+    assert drift(port, twin) == {}
+    assert not any(map(inspect.iscoroutinefunction, methods_of(port).values()))
+    assert all(map(inspect.iscoroutinefunction, methods_of(twin).values()))
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE | TWICE))
+def test_every_method_of_a_port_says_what_it_owes(name: str) -> None:
+    port = port_called(name)
+    silent = [
+        each for each, method in methods_of(port).items() if not (method.__doc__ or "").strip()
+    ]
+    assert silent == []
+    assert (port.__doc__ or "").strip()
+
+
+@pytest.mark.parametrize("name", sorted(TWICE))
+def test_every_method_of_an_asynchronous_twin_names_the_one_whose_law_it_keeps(name: str) -> None:
+    for each, method in methods_of(port_called(f"Async{name}")).items():
+        assert f":meth:`{name}.{each}`" in (method.__doc__ or "")
+
+
+class Exemplary:
+    def find(self, key: str, /) -> None: ...
+
+
+class Named:
+    def find(self, key: str) -> None: ...
+
+
+class KeywordOnly:
+    def find(self, /, *, key: str) -> None: ...
+
+
+class Renamed:
+    def find(self, name: str, /) -> None: ...
+
+
+class Wider:
+    def find(self, key: str, /) -> None: ...
+    def save(self, key: str, /) -> None: ...
+
+
+def test_a_parameter_that_can_be_named_is_found() -> None:
+    assert loose_parameters(Exemplary) == []
+    assert loose_parameters(Named) == loose_parameters(KeywordOnly) == ["find(key)"]
+
+
+@pytest.mark.parametrize("twin", [Named, KeywordOnly, Renamed, Wider])
+def test_a_twin_that_differs_is_found(twin: type[Any]) -> None:
+    assert drift(Exemplary, Exemplary) == {}
+    assert len(drift(Exemplary, twin)) == 1

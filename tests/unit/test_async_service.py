@@ -30,9 +30,11 @@ from sessioncore import (
     DataRead,
     DataTaken,
     LoggedIn,
+    LoggedOut,
     NothingToTake,
     PasswordChanged,
     Refused,
+    Rotated,
     Session,
     StoreUnavailable,
     Subject,
@@ -398,7 +400,7 @@ def test_of_parallel_takers_exactly_one_gets_it() -> None:
     run(scenario)
 
 
-def test_of_parallel_password_changes_one_is_in_force() -> None:
+def test_of_parallel_password_changes_one_is_in_force_and_its_session_goes_on() -> None:
     async def scenario(world: AsyncWorld) -> None:
         cookies = [(await world.login()).session_id.reveal() for _ in range(3)]
         outcomes = await asyncio.gather(
@@ -407,7 +409,28 @@ def test_of_parallel_password_changes_one_is_in_force() -> None:
                 for number, cookie in enumerate(cookies)
             )
         )
-        assert [type(outcome) for outcome in outcomes].count(PasswordChanged) == 1
+        (changed,) = (outcome for outcome in outcomes if isinstance(outcome, PasswordChanged))
+        kept = expect(Rotated, changed.kept)
+        assert await world.stored() == (kept.session,)
+        assert isinstance(await world.auth.authenticate(kept.session_id.reveal()), Active)
+        signed_in = [await world.auth.login("alice", f"new {number}") for number in range(3)]
+        assert [type(outcome) for outcome in signed_in].count(LoggedIn) == 1
+
+    run(scenario)
+
+
+def test_a_logout_that_a_password_change_overtook_ends_the_session_that_went_on() -> None:
+    async def scenario(world: AsyncWorld) -> None:
+        cookie = (await world.login()).session_id.reveal()
+        gate = world.sessions.gate("delete")
+        logout = asyncio.ensure_future(world.auth.logout(cookie))
+        await gate.reached.wait()
+        changed = await world.auth.change_password(cookie, PASSWORD, "new")
         assert len(await world.stored()) == 1
+        gate.opened.set()
+        assert await logout == LoggedOut(ended=True)
+        assert await world.stored() == ()
+        kept = expect(Rotated, expect(PasswordChanged, changed).kept)
+        assert not isinstance(await world.auth.authenticate(kept.session_id.reveal()), Active)
 
     run(scenario)

@@ -76,6 +76,7 @@ from sessioncore import (
     StoreUnavailable,
     Subject,
     Throttled,
+    UnacceptablePassword,
 )
 from sessioncore.context import TRIES, UPKEEP_TRIES
 from sessioncore.events import (
@@ -87,8 +88,10 @@ from sessioncore.events import (
     PasswordReplaced,
     SessionEnded,
     SessionIdReused,
+    SessionLimitReached,
     SessionRenewed,
     SessionRotated,
+    SessionsLeftLive,
     SessionStarted,
     SessionUnusable,
     UpkeepSkipped,
@@ -146,6 +149,24 @@ def retired(cookie: str) -> str:
     presented = SessionId.parse(cookie)
     assert presented is not None
     return presented.rotated(bytes(24)).reveal()
+
+
+def kept_by(outcome: object) -> Rotated:
+    """
+    What goes on after a password change or after signing out everywhere, which must be something.
+    """
+    assert isinstance(outcome, (PasswordChanged, LoggedOutEverywhere)), repr(outcome)
+    return expect(Rotated, outcome.kept)
+
+
+def upgrade_hash(world: World) -> None:
+    """
+    Store another hash of alice's password, as a sign-in does that finds an outdated one.
+    """
+    outdate_hashes(world)
+    verified = world.credentials.read_hash("id-of-alice")
+    encoded = expect(str, world.passwords.hash(PASSWORD))
+    assert world.credentials.replace_hash("id-of-alice", verified or "", encoded)
 
 
 def outdate_hashes(world: World) -> None:
@@ -420,6 +441,41 @@ def test_reaching_the_limit_resets_too(world: World) -> None:
     assert counted(world, ThrottleScope.SOURCE) == 1
 
 
+def test_reaching_the_limit_is_told_of(world: World) -> None:
+    world.auth = world.service(replace(POLICY, session_limit=2, on_limit=OnLimit.REJECT))
+    world.login()
+    world.login()
+    assert world.auth.login("alice", PASSWORD) == LimitReached(2)
+    assert world.names_of_events() == ["SessionStarted", "SessionStarted", "SessionLimitReached"]
+    (event,) = world.told(SessionLimitReached)
+    assert (event.user_id, event.limit) == ("id-of-alice", 2)
+    assert event.at == world.clock.now()
+
+
+@pytest.mark.parametrize("name", ["give_back", "reset"])
+def test_a_throttle_that_cannot_forget_an_attempt_fails_no_sign_in(world: World, name: str) -> None:
+    world.journal.always(name, UNAVAILABLE)
+    outcome = world.login(device=a_device())
+    assert world.is_live(outcome.session_id.reveal())
+    assert world.journal.names().count(name) == 1
+
+
+def test_a_throttle_that_cannot_give_an_attempt_back_hides_no_outage(world: World) -> None:
+    world.journal.always("give_back", fails(StoreUnavailable("the throttle is away")))
+    world.journal.next("read_hash", UNAVAILABLE)
+    with pytest.raises(StoreUnavailable, match="the store is away"):
+        world.auth.login("alice", PASSWORD, device=a_device())
+    assert world.journal.count("give_back") == 2
+
+
+def test_without_a_throttle_that_counts_nobody_signs_in(world: World) -> None:
+    world.journal.next("reserve", goes_through, UNAVAILABLE)
+    with pytest.raises(StoreUnavailable):
+        world.auth.login("alice", PASSWORD, device=a_device())
+    assert counted(world, ThrottleScope.SOURCE) == 0
+    assert "verify" not in world.journal.names()
+
+
 @pytest.mark.parametrize(
     ("name", "intervention"),
     [("verify", answers(PasswordCheck.BUSY)), ("admit", STALE), ("admit", CONFLICT)],
@@ -539,8 +595,9 @@ def test_a_hasher_that_accepts_the_password_no_longer_does_not_fail_the_sign_in(
 ) -> None:
     # Its limits may have become stricter since the outdated hash was made.
     outdate_hashes(world)
-    world.journal.next("hash", fails(ValueError("the password is too long")))
+    world.journal.next("hash", fails(UnacceptablePassword("the password is too long")))
     world.login()
+    assert "replace_hash" not in world.journal.names()
 
 
 # -- login: over what the browser holds already --------------------------------
@@ -651,6 +708,89 @@ def test_data_that_ended_with_its_session_is_not_carried(world: World) -> None:
     assert world.auth.read_data(session) == DataRead({})
 
 
+def test_data_that_nobody_can_read_does_not_keep_its_user_from_signing_in(world: World) -> None:
+    held = world.login()
+    world.auth.change_data(held.session, {"cart": 1})
+    world.journal.next("read_data", CORRUPT)
+    session = world.login(cookie=held.session_id.reveal(), keep=["cart"]).session
+    assert world.auth.read_data(session) == DataRead({})
+
+
+def test_data_that_cannot_be_reached_is_an_outage_of_the_sign_in(world: World) -> None:
+    held = world.login()
+    world.journal.next("read_data", UNAVAILABLE)
+    with pytest.raises(StoreUnavailable):
+        world.auth.login("alice", PASSWORD, cookie=held.session_id.reveal(), keep=["cart"])
+    assert stored(world) == (held.session,)
+
+
+@pytest.mark.parametrize("intervention", [loses_reply, loses_request])
+def test_carried_data_is_written_again_if_its_fate_is_unknown(
+    world: World, intervention: Intervention
+) -> None:
+    visitor = world.auth.start_anonymous()
+    world.auth.change_data(visitor.session, {"cart": 1})
+    world.journal.next("write_data", intervention)
+    session = world.login(cookie=visitor.session_id.reveal(), keep=["cart"]).session
+    assert world.auth.read_data(session) == DataRead({"cart": 1})
+    assert world.names_of_events().count("SessionStarted") == 2
+
+
+def test_carried_data_whose_fate_stays_unknown_leaves_no_session(world: World) -> None:
+    visitor = world.auth.start_anonymous()
+    world.auth.change_data(visitor.session, {"cart": 1})
+    world.journal.next("write_data", loses_reply, UNAVAILABLE)
+    with pytest.raises(OutcomeUnknown):
+        world.auth.login("alice", PASSWORD, cookie=visitor.session_id.reveal(), keep=["cart"])
+    assert stored(world) == ()
+    assert world.is_live(visitor.session_id.reveal())
+
+
+def test_more_data_than_the_policy_allows_is_carried_all_the_same(world: World) -> None:
+    auth = world.service(Policies(replace(POLICY, data_limit=4), REMEMBERED))
+    visitor = world.auth.start_anonymous(policy="remembered")
+    world.auth.change_data(visitor.session, {"cart": "as long as it is"})
+    cookie = visitor.session_id.reveal()
+    outcome = expect(LoggedIn, auth.login("alice", PASSWORD, cookie=cookie, keep=["cart"]))
+    assert auth.read_data(outcome.session) == DataRead({"cart": "as long as it is"})
+
+
+SIGN_INS_THAT_KEEP: list[Callable[[World, Any], object]] = [
+    lambda world, keep: world.auth.login("alice", PASSWORD, keep=keep),
+    lambda world, keep: world.auth.establish(
+        world.auth.begin("id-of-alice"), methods=("hwk",), keep=keep
+    ),
+]
+
+
+@pytest.mark.parametrize("sign_in", SIGN_INS_THAT_KEEP)
+def test_one_text_is_not_taken_for_several_keys_to_keep(
+    world: World, sign_in: Callable[[World, Any], object]
+) -> None:
+    with pytest.raises(TypeError, match="not one str"):
+        sign_in(world, "cart")
+    assert set(world.journal.names()) <= {"open_epoch"}
+
+
+@pytest.mark.parametrize("sign_in", SIGN_INS_THAT_KEEP)
+@pytest.mark.parametrize("key", ["", "a\n", "k" * 129, "\ud800"])
+def test_a_key_that_cannot_be_one_is_not_kept_and_nothing_is_counted(
+    world: World, sign_in: Callable[[World, Any], object], key: str
+) -> None:
+    with pytest.raises(InvalidData):
+        sign_in(world, ["cart", key])
+    assert set(world.journal.names()) <= {"open_epoch"}
+
+
+def test_keys_that_cannot_be_kept_do_not_spend_the_attempt(world: World) -> None:
+    attempt = world.auth.begin("id-of-alice")
+    with pytest.raises(InvalidData):
+        world.auth.establish(attempt, methods=("hwk",), keep=[""])
+    with pytest.raises(TypeError):
+        world.auth.establish(attempt, methods=("hwk",), keep="cart")
+    assert isinstance(world.auth.establish(attempt, methods=("hwk",)), LoggedIn)
+
+
 @pytest.mark.parametrize("cookie", [None, "", "garbage", "A" * 72])
 def test_a_cookie_that_stands_for_nothing_changes_no_sign_in(
     world: World, cookie: str | None
@@ -674,6 +814,50 @@ def test_signing_in_with_an_id_in_its_grace_still_ends_its_session(world: World)
     assert stored(world) == (session,)
 
 
+def test_signing_in_with_a_superseded_id_ends_its_session_and_carries_nothing(
+    world: World,
+) -> None:
+    cookie = world.cookie()
+    rotated = expect(Rotated, world.auth.rotate(cookie))
+    world.auth.change_data(rotated.session, {"cart": 1})
+    session = world.login(cookie=cookie, keep=["cart"]).session
+    assert stored(world) == (session,)
+    assert world.auth.read_data(session) == DataRead({})
+    (event,) = world.told(SessionEnded)
+    assert event == replace(event, handle=rotated.session.handle, reason=EndReason.REPLACED)
+
+
+def test_signing_in_with_a_superseded_id_of_another_user_ends_its_session(world: World) -> None:
+    bobs = world.cookie("bob")
+    world.auth.rotate(bobs)
+    world.login(cookie=bobs)
+    assert stored(world, BOB) == ()
+
+
+def test_signing_in_with_a_guess_ends_nothing(world: World) -> None:
+    bobs = world.cookie("bob")
+    world.login(cookie=altered(bobs))
+    assert world.is_live(bobs)
+
+
+def test_a_superseded_id_whose_session_ends_meanwhile_changes_no_sign_in(world: World) -> None:
+    bobs = world.cookie("bob")
+    world.auth.rotate(bobs)
+    elsewhere = world.elsewhere()
+    world.journal.next("find", goes_through, overtaken_by(lambda: elsewhere.logout(bobs)))
+    world.login(cookie=bobs)
+    assert [event.reason for event in world.told(SessionEnded)] == [EndReason.LOGOUT]
+
+
+def test_a_superseded_id_whose_session_becomes_unreadable_changes_no_sign_in(
+    world: World,
+) -> None:
+    cookie = world.cookie("bob")
+    world.auth.rotate(cookie)
+    world.journal.next("find", goes_through, CORRUPT)
+    world.login(cookie=cookie)
+
+
 def test_looking_at_what_the_browser_holds_touches_nothing(world: World) -> None:
     cookie = world.cookie("bob")
     world.clock.advance(20 * MINUTE)
@@ -682,20 +866,10 @@ def test_looking_at_what_the_browser_holds_touches_nothing(world: World) -> None
     assert "replace" not in world.journal.names()
 
 
-def test_a_session_that_was_told_of_and_undone_is_told_to_have_ended(world: World) -> None:
-    bobs = world.cookie("bob")
-    world.journal.next("delete", UNAVAILABLE)
-    with pytest.raises(StoreUnavailable):
-        world.auth.login("alice", PASSWORD, cookie=bobs)
-    assert stored(world) == ()
-    started = {
-        event.handle for event in world.told(SessionStarted) if event.user_id == ALICE.user_id
-    }
-    assert started == {event.handle for event in world.told(SessionEnded)}
-
-
 @pytest.mark.parametrize("name", ["write_data", "delete"])
-def test_a_sign_in_that_cannot_finish_leaves_no_session(world: World, name: str) -> None:
+def test_a_sign_in_that_cannot_finish_leaves_no_session_and_tells_of_none(
+    world: World, name: str
+) -> None:
     visitor = world.auth.start_anonymous()
     world.auth.change_data(visitor.session, {"cart": 1})
     world.journal.next(name, UNAVAILABLE)
@@ -703,6 +877,15 @@ def test_a_sign_in_that_cannot_finish_leaves_no_session(world: World, name: str)
         world.auth.login("alice", PASSWORD, cookie=visitor.session_id.reveal(), keep=["cart"])
     assert stored(world) == ()
     assert world.is_live(visitor.session_id.reveal())
+    assert world.names_of_events() == ["SessionStarted"]
+    (event,) = world.told(SessionStarted)
+    assert event.user_id is None
+
+
+def test_a_session_is_told_of_after_what_it_replaced(world: World) -> None:
+    visitor = world.auth.start_anonymous()
+    world.login(cookie=visitor.session_id.reveal())
+    assert world.names_of_events() == ["SessionStarted", "SessionEnded", "SessionStarted"]
 
 
 def test_a_session_that_was_revoked_at_once_carries_nothing(world: World) -> None:
@@ -722,9 +905,12 @@ def test_a_session_held_that_ended_meanwhile_is_not_told_of(world: World) -> Non
     assert reasons == [EndReason.LOGOUT]
 
 
-def test_a_lost_reply_while_ending_what_was_held_is_asked_again(world: World) -> None:
+@pytest.mark.parametrize("intervention", [loses_reply, loses_request])
+def test_a_lost_reply_while_ending_what_was_held_is_asked_again(
+    world: World, intervention: Intervention
+) -> None:
     bobs = world.cookie("bob")
-    world.journal.next("delete", loses_request)
+    world.journal.next("delete", intervention)
     world.login(cookie=bobs)
     assert stored(world, BOB) == ()
     assert world.names_of_events().count("SessionEnded") == 1
@@ -844,6 +1030,66 @@ def test_a_session_that_went_for_an_admission_of_unknown_fate_is_told_of(world: 
     world.journal.next("admit", loses_reply)
     world.login(cookie=held.session_id.reveal())
     assert not world.is_live(held.session_id.reveal())
+    (event,) = world.told(SessionEnded)
+    assert (event.handle, event.reason) == (held.session.handle, EndReason.REPLACED)
+
+
+def test_a_session_that_was_crowded_out_by_an_admission_of_unknown_fate_is_told_of(
+    world: World,
+) -> None:
+    first = world.login()
+    for _ in range(2):
+        world.login()
+    world.journal.next("admit", loses_reply)
+    world.login()
+    assert not world.is_live(first.session_id.reveal())
+    (event,) = world.told(SessionEnded)
+    assert (event.handle, event.reason) == (first.session.handle, EndReason.EVICTED)
+
+
+def test_a_session_that_survived_an_admission_of_unknown_fate_is_told_of_once(
+    world: World,
+) -> None:
+    held = world.login()
+    world.journal.next("admit", loses_request)
+    world.login(cookie=held.session_id.reveal())
+    assert [event.handle for event in world.told(SessionEnded)] == [held.session.handle]
+
+
+@pytest.mark.parametrize(
+    "interventions",
+    [
+        (loses_request, loses_reply),
+        (loses_reply, loses_request),
+        (loses_request, loses_request, loses_reply),
+        (loses_request, CONFLICT, loses_reply),
+    ],
+)
+def test_a_session_that_went_for_one_of_several_unknown_admissions_is_told_of_once(
+    world: World, interventions: tuple[Intervention, ...]
+) -> None:
+    held = world.login()
+    world.journal.next("admit", *interventions)
+    world.login(cookie=held.session_id.reveal())
+    assert [event.handle for event in world.told(SessionEnded)] == [held.session.handle]
+
+
+def test_a_session_that_goes_late_for_an_admission_of_unknown_fate_is_told_of(
+    world: World,
+) -> None:
+    held = world.login()
+    late: list[Callable[[], object]] = []
+
+    def delayed(call: Callable[[], Any]) -> Any:
+        late.append(call)
+        raise OutcomeUnknown("it is still on its way")
+
+    def arrive() -> None:
+        late.pop()()
+
+    world.journal.next("admit", delayed, overtaken_by(arrive))
+    outcome = world.login(cookie=held.session_id.reveal())
+    assert stored(world) == (outcome.session,)
     assert [event.handle for event in world.told(SessionEnded)] == [held.session.handle]
 
 
@@ -868,6 +1114,14 @@ def test_an_admission_that_cannot_be_undone_is_raised(world: World) -> None:
     world.journal.next("admit", loses_reply)
     world.journal.next("delete", UNAVAILABLE)
     with pytest.raises(StoreUnavailable):
+        world.auth.login("alice", PASSWORD)
+    assert world.told(Event) == []
+
+
+def test_an_admission_whose_undoing_stays_unknown_is_raised_as_such(world: World) -> None:
+    world.journal.next("admit", loses_reply)
+    world.journal.next("delete", loses_request, UNAVAILABLE)
+    with pytest.raises(OutcomeUnknown):
         world.auth.login("alice", PASSWORD)
 
 
@@ -993,6 +1247,7 @@ def test_establishing_may_reach_the_limit(world: World) -> None:
     world.login()
     attempt = auth.begin("id-of-alice")
     assert auth.establish(attempt, methods=("hwk",)) == LimitReached(1)
+    assert [event.limit for event in world.told(SessionLimitReached)] == [1]
 
 
 def test_establishing_may_be_busy(world: World) -> None:
@@ -1453,15 +1708,38 @@ def test_the_next_request_takes_care_of_what_was_left(
     assert world.is_live(active.renewed.reveal())
 
 
-@pytest.mark.parametrize("intervention", [UNAVAILABLE, loses_request, loses_reply])
-def test_a_confirmation_that_fails_answers_the_session(
-    world: World, intervention: Intervention
+@pytest.mark.parametrize(
+    ("intervention", "told"),
+    [(UNAVAILABLE, 0), (CORRUPT, 0), (loses_request, 1), (loses_reply, 1)],
+)
+def test_a_confirmation_that_fails_answers_the_session_and_is_told_of_if_it_may_have_happened(
+    world: World, intervention: Intervention, told: int
 ) -> None:
     successor = world.due(world.cookie())
     world.journal.next("replace", intervention)
     assert world.active(successor).renewed is None
-    assert world.told(SessionRenewed) == []
+    assert len(world.told(SessionRenewed)) == told
+    assert len(world.told(UpkeepSkipped)) == 1
     assert world.is_live(successor)
+
+
+def test_a_confirmation_whose_reply_was_lost_is_told_of_with_the_stamp_that_was_stored(
+    world: World,
+) -> None:
+    successor = world.due(world.cookie())
+    world.journal.next("replace", loses_reply)
+    world.active(successor)
+    world.active(successor)
+    (event,) = world.told(SessionRenewed)
+    assert event.stamp == stored(world)[0].stamp.hex()
+
+
+def test_a_touch_whose_fate_is_unknown_is_not_told_of_as_a_renewal(world: World) -> None:
+    cookie = world.cookie()
+    world.clock.advance(15 * MINUTE)
+    world.journal.next("replace", loses_reply)
+    world.active(cookie)
+    assert world.told(SessionRenewed) == []
 
 
 # -- is_fresh ------------------------------------------------------------------
@@ -1594,14 +1872,31 @@ def test_methods_that_cannot_be_recorded_rotate_nothing(
     assert world.is_live(cookie)
 
 
-def test_a_session_records_up_to_eight_methods_in_all(world: World) -> None:
+def test_a_session_remembers_the_eight_methods_that_were_first_proven_last(world: World) -> None:
     cookie = world.cookie()
-    outcome = expect(Rotated, world.auth.rotate(cookie, methods=tuple("abcdefg")))
-    cookie = outcome.session_id.reveal()
-    assert len(outcome.session.methods) == 8
-    with pytest.raises(ValueError, match="methods"):
-        world.auth.rotate(cookie, methods=("h",))
-    assert world.is_live(cookie)
+    full = expect(Rotated, world.auth.rotate(cookie, methods=tuple("abcdefg")))
+    assert full.session.methods == ("pwd", *"abcdefg")
+    ninth = expect(Rotated, world.auth.rotate(full.session_id.reveal(), methods=("h",)))
+    assert ninth.session.methods == tuple("abcdefgh")
+    again = expect(Rotated, world.auth.reauthenticate(ninth.session_id.reveal(), PASSWORD))
+    assert again.session.methods == (*"bcdefgh", "pwd")
+    assert world.active(again.session_id.reveal()).session == again.session
+
+
+def test_nobodys_identity_is_proven_in_an_anonymous_session(world: World) -> None:
+    visitor = world.auth.start_anonymous()
+    cookie = visitor.session_id.reveal()
+    assert world.auth.rotate(cookie, methods=("otp",)) == Inactive(InactiveReason.ANONYMOUS)
+    assert world.active(cookie).session == visitor.session
+    assert world.told(SessionRotated) == []
+
+
+def test_an_anonymous_session_rotates_without_a_proof(world: World) -> None:
+    cookie = world.auth.start_anonymous().session_id.reveal()
+    outcome = expect(Rotated, world.auth.rotate(cookie))
+    assert (outcome.session.methods, outcome.session.authenticated_at) == ((), None)
+    assert world.is_live(outcome.session_id.reveal())
+    assert world.inactive(cookie) is InactiveReason.SUPERSEDED
 
 
 def test_a_method_that_is_proven_again_takes_no_more_room(world: World) -> None:
@@ -1680,8 +1975,17 @@ def test_a_write_whose_fate_is_unknown_stays_so_though_the_store_is_away_when_as
 ) -> None:
     cookie = world.cookie()
     world.journal.next("replace", first, UNAVAILABLE)
+    with pytest.raises(OutcomeUnknown) as raised:
+        world.auth.rotate(cookie)
+    assert isinstance(raised.value.__cause__, StoreUnavailable)
+
+
+def test_a_write_whose_fate_is_unknown_is_not_asked_for_a_third_time(world: World) -> None:
+    cookie = world.cookie()
+    world.journal.always("replace", loses_request)
     with pytest.raises(OutcomeUnknown):
         world.auth.rotate(cookie)
+    assert world.journal.count("replace") == 2
 
 
 # -- reauthenticate ------------------------------------------------------------
@@ -1744,6 +2048,15 @@ def test_a_hash_that_cannot_be_read_is_raised_and_not_counted(world: World) -> N
     assert counted(world, ThrottleScope.ACCOUNT) == 0
 
 
+@pytest.mark.parametrize("name", ["give_back", "reset"])
+def test_a_throttle_that_cannot_forget_an_attempt_fails_no_proof(world: World, name: str) -> None:
+    cookie = world.cookie()
+    world.journal.always(name, UNAVAILABLE)
+    world.journal.next("verify", answers(PasswordCheck.BUSY))
+    assert world.auth.reauthenticate(cookie, PASSWORD) == Busy()
+    assert isinstance(world.auth.reauthenticate(cookie, PASSWORD), Rotated)
+
+
 def test_an_outdated_hash_proves_too(world: World) -> None:
     cookie = world.cookie()
     outdate_hashes(world)
@@ -1759,8 +2072,11 @@ def test_a_user_who_is_gone_proves_nothing(world: World) -> None:
 
 def test_an_anonymous_visitor_has_no_password(world: World) -> None:
     cookie = world.auth.start_anonymous().session_id.reveal()
-    assert world.auth.reauthenticate(cookie, PASSWORD) == Refused()
+    proven = world.auth.reauthenticate(cookie, PASSWORD)
+    assert proven == Inactive(InactiveReason.ANONYMOUS)
     assert "reserve" not in world.journal.names()
+    assert world.told(LoginRefused) == []
+    assert world.is_live(cookie)
 
 
 def test_what_is_not_live_proves_nothing(world: World) -> None:
@@ -1801,9 +2117,8 @@ def test_a_changed_password_is_in_force(world: World) -> None:
 
 def test_a_changed_password_ends_all_other_sessions(world: World) -> None:
     cookie, other, bobs = world.cookie(), world.cookie(), world.cookie("bob")
-    outcome = expect(PasswordChanged, world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
-    assert outcome.session is not None
-    assert stored(world) == (outcome.session,)
+    kept = kept_by(world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
+    assert stored(world) == (kept.session,)
     assert world.inactive(other) is InactiveReason.UNKNOWN
     assert world.is_live(bobs)
 
@@ -1813,13 +2128,13 @@ def test_the_session_goes_on_under_a_new_id_in_a_fresh_epoch(world: World) -> No
     world.auth.change_data(before.session, {"cart": 1})
     world.clock.advance(MINUTE)
     cookie = before.session_id.reveal()
-    outcome = expect(PasswordChanged, world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
-    assert outcome.session_id is not None
-    assert outcome.session is not None
+    outcome = kept_by(world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
     assert world.active(outcome.session_id.reveal()).session == outcome.session
     assert world.inactive(cookie) is InactiveReason.UNKNOWN
     assert outcome.session.locator.epoch != before.session.locator.epoch
     assert outcome.session.locator.slot != before.session.locator.slot
+    assert outcome.session_id.family_digest == before.session_id.family_digest
+    assert outcome.session_id.digest != before.session_id.digest
     assert outcome.session.created_at == before.session.created_at
     assert world.auth.is_fresh(outcome.session, SECOND)
     assert world.auth.read_data(outcome.session) == DataRead({"cart": 1})
@@ -1828,8 +2143,7 @@ def test_the_session_goes_on_under_a_new_id_in_a_fresh_epoch(world: World) -> No
 
 def test_a_changed_password_is_told_of(world: World) -> None:
     cookie = world.cookie()
-    outcome = expect(PasswordChanged, world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
-    assert outcome.session is not None
+    outcome = kept_by(world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
     (replaced,) = world.told(PasswordReplaced)
     assert replaced.user_id == "id-of-alice"
     assert world.told(AllSessionsEnded) == [
@@ -1845,7 +2159,7 @@ def test_a_changed_password_is_told_of(world: World) -> None:
 def test_a_persistent_session_goes_on_for_what_is_left(world: World) -> None:
     cookie = world.login(policy="remembered").session_id.reveal()
     world.clock.advance(HOUR)
-    outcome = expect(PasswordChanged, world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
+    outcome = kept_by(world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
     assert outcome.persist_for == REMEMBERED.absolute_timeout - HOUR
 
 
@@ -1889,24 +2203,93 @@ def test_a_hasher_that_is_busy_changes_nothing(world: World, name: str) -> None:
 
 def test_a_new_password_that_the_hasher_refuses_changes_nothing(world: World) -> None:
     cookie = world.cookie()
-    world.journal.next("hash", fails(ValueError("too long")))
-    with pytest.raises(ValueError, match="too long"):
-        world.auth.change_password(cookie, PASSWORD, "x")
+    with pytest.raises(UnacceptablePassword):
+        world.auth.change_password(cookie, PASSWORD, "\ud800")
     assert world.is_live(cookie)
     assert "replace_hash" not in world.journal.names()
+    assert isinstance(world.auth.login("alice", PASSWORD), LoggedIn)
 
 
-def test_of_two_changes_one_is_refused(world: World) -> None:
+def test_a_refused_new_password_may_be_caught_as_a_value_error(world: World) -> None:
+    cookie = world.cookie()
+    with pytest.raises(ValueError, match="printed"):
+        world.auth.change_password(cookie, PASSWORD, "\n")
+
+
+def test_of_two_changes_one_comes_to_nothing(world: World) -> None:
     cookie, thiefs = world.cookie(), world.cookie()
     elsewhere = world.elsewhere()
     world.journal.next(
         "replace_hash",
         overtaken_by(lambda: elsewhere.change_password(cookie, PASSWORD, NEW_PASSWORD)),
     )
-    assert world.auth.change_password(thiefs, PASSWORD, "thief's") == Refused()
+    outcome = world.auth.change_password(thiefs, PASSWORD, "thief's")
+    assert outcome == Inactive(InactiveReason.UNKNOWN)
     assert isinstance(world.auth.login("alice", NEW_PASSWORD), LoggedIn)
     assert len(world.told(PasswordReplaced)) == 1
     assert world.inactive(thiefs) is InactiveReason.UNKNOWN
+
+
+def test_a_hash_that_was_replaced_elsewhere_meanwhile_is_verified_anew_and_refuses(
+    world: World,
+) -> None:
+    # An application that sets a password and has not yet ended the sessions.
+    cookie = world.cookie()
+    another = expect(str, world.passwords.hash(NEW_PASSWORD))
+    world.journal.next(
+        "replace_hash", overtaken_by(lambda: world.credentials.set_hash("id-of-alice", another))
+    )
+    assert world.auth.change_password(cookie, PASSWORD, "mine") == Refused()
+    assert world.credentials.read_hash("id-of-alice") == another
+    assert world.told(PasswordReplaced) == []
+    assert counted(world, ThrottleScope.ACCOUNT) == 1
+
+
+def test_a_hash_that_a_sign_in_upgraded_meanwhile_is_verified_anew_and_replaced(
+    world: World,
+) -> None:
+    cookie = world.cookie()
+    world.journal.forget()
+    world.journal.next("replace_hash", overtaken_by(lambda: upgrade_hash(world)))
+    kept = kept_by(world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
+    assert stored(world) == (kept.session,)
+    assert world.journal.count("verify") == 2
+    assert world.journal.count("restart") == 1
+    assert len(world.told(PasswordReplaced)) == 1
+    assert world.auth.login("alice", PASSWORD) == Refused()
+    assert isinstance(world.auth.login("alice", NEW_PASSWORD), LoggedIn)
+
+
+def test_a_hash_that_is_upgraded_again_and_again_is_busy_and_changes_nothing(
+    world: World,
+) -> None:
+    cookie = world.cookie()
+    upgrade = overtaken_by(lambda: upgrade_hash(world))
+    # Each upgrade is a replacement itself, and takes its turn in the journal.
+    world.journal.next("replace_hash", upgrade, goes_through, upgrade, goes_through)
+    assert world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD) == Busy()
+    assert world.journal.count("verify") == 3
+    assert "restart" not in world.journal.names()
+    assert world.told(PasswordReplaced) == []
+    assert world.is_live(cookie)
+    assert counted(world, ThrottleScope.ACCOUNT) == 0
+    assert isinstance(world.auth.login("alice", PASSWORD), LoggedIn)
+
+
+def test_a_session_that_ended_while_the_hash_was_upgraded_changes_no_password(
+    world: World,
+) -> None:
+    cookie = world.cookie()
+    elsewhere = world.elsewhere()
+
+    def upgrade_and_sign_out() -> None:
+        upgrade_hash(world)
+        elsewhere.logout(cookie)
+
+    world.journal.next("replace_hash", overtaken_by(upgrade_and_sign_out))
+    outcome = world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
+    assert outcome == Inactive(InactiveReason.UNKNOWN)
+    assert isinstance(world.auth.login("alice", PASSWORD), LoggedIn)
 
 
 def test_a_replaced_hash_whose_reply_was_lost_is_asked_for_again(world: World) -> None:
@@ -1935,6 +2318,7 @@ def test_a_hash_whose_fate_is_unknown_while_the_store_is_away_ends_all_sessions(
     with pytest.raises(OutcomeUnknown):
         world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
     assert stored(world) == ()
+    assert world.told(SessionsLeftLive) == []
 
 
 @pytest.mark.parametrize("intervention", [UNAVAILABLE, loses_request])
@@ -1946,6 +2330,10 @@ def test_a_hash_whose_fate_is_unknown_is_raised_as_such_though_no_session_could_
     world.journal.always("delete_user", intervention)
     with pytest.raises(OutcomeUnknown):
         world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
+    (event,) = world.told(SessionsLeftLive)
+    assert (event.user_id, event.at) == ("id-of-alice", world.clock.now())
+    assert world.told(AllSessionsEnded) == []
+    assert world.is_live(cookie)
 
 
 def test_sessions_that_were_ended_for_a_hash_of_unknown_fate_are_told_of(world: World) -> None:
@@ -1972,9 +2360,24 @@ def test_sessions_that_cannot_be_ended_after_the_change_are_named(world: World, 
     with pytest.raises(PasswordChangedButSessionsLive) as raised:
         world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
     assert isinstance(raised.value.__cause__, StoreUnavailable)
+    assert [event.user_id for event in world.told(SessionsLeftLive)] == ["id-of-alice"]
+    assert len(world.told(PasswordReplaced)) == 1
+    assert world.told(AllSessionsEnded) == []
     assert isinstance(world.auth.login("alice", NEW_PASSWORD), LoggedIn)
     world.auth.logout_everywhere("id-of-alice")
     assert not world.is_live(cookie)
+
+
+@pytest.mark.parametrize("second", [loses_reply, loses_request, UNAVAILABLE])
+def test_sessions_whose_end_stays_unknown_after_the_change_are_named(
+    world: World, second: Intervention
+) -> None:
+    cookie = world.cookie()
+    world.journal.next("restart", loses_request, second)
+    with pytest.raises(PasswordChangedButSessionsLive) as raised:
+        world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
+    assert isinstance(raised.value.__cause__, OutcomeUnknown)
+    assert len(world.told(SessionsLeftLive)) == 1
 
 
 @pytest.mark.parametrize("intervention", [loses_reply, loses_request])
@@ -1983,8 +2386,7 @@ def test_a_restart_whose_fate_is_unknown_is_asked_for_again(
 ) -> None:
     cookie = world.cookie()
     world.journal.next("restart", intervention)
-    outcome = expect(PasswordChanged, world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
-    assert outcome.session_id is not None
+    outcome = kept_by(world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
     assert world.is_live(outcome.session_id.reveal())
     assert len(world.told(AllSessionsEnded)) == 1
 
@@ -1994,8 +2396,7 @@ def test_a_restart_that_lost_its_race_is_judged_again(world: World) -> None:
     world.clock.advance(MINUTE)
     elsewhere = world.elsewhere()
     world.journal.next("restart", overtaken_by(lambda: elsewhere.authenticate(cookie)))
-    outcome = expect(PasswordChanged, world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
-    assert outcome.session is not None
+    kept_by(world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
     assert world.journal.count("restart") == 2
 
 
@@ -2004,7 +2405,7 @@ def test_a_session_that_ended_meanwhile_does_not_come_back(world: World) -> None
     elsewhere = world.elsewhere()
     world.journal.next("restart", overtaken_by(lambda: elsewhere.logout(cookie)))
     outcome = world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
-    assert outcome == PasswordChanged(None, None)
+    assert outcome == PasswordChanged(None)
     assert stored(world) == ()
     assert not world.is_live(other)
     (event,) = world.told(AllSessionsEnded)
@@ -2016,7 +2417,7 @@ def test_sign_out_everywhere_during_a_change_is_not_undone(world: World) -> None
     elsewhere = world.elsewhere()
     world.journal.next("restart", overtaken_by(lambda: elsewhere.logout_everywhere("id-of-alice")))
     outcome = world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
-    assert outcome == PasswordChanged(None, None)
+    assert outcome == PasswordChanged(None)
     assert stored(world) == ()
 
 
@@ -2024,7 +2425,7 @@ def test_a_session_that_changes_faster_than_it_can_be_kept_is_not_kept(world: Wo
     cookie = world.cookie()
     world.journal.always("restart", answers(None))
     outcome = world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
-    assert outcome == PasswordChanged(None, None)
+    assert outcome == PasswordChanged(None)
     assert world.journal.count("restart") == TRIES
     assert stored(world) == ()
 
@@ -2032,30 +2433,26 @@ def test_a_session_that_changes_faster_than_it_can_be_kept_is_not_kept(world: Wo
 def test_an_id_in_its_grace_may_change_the_password_and_goes_on(world: World) -> None:
     cookie = world.cookie()
     successor = world.confirmed(cookie)
-    outcome = expect(PasswordChanged, world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
-    assert outcome.session_id is not None
+    outcome = kept_by(world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD))
     assert world.is_live(outcome.session_id.reveal())
     assert not world.is_live(successor)
 
 
 def test_an_anonymous_visitor_changes_no_password(world: World) -> None:
     cookie = world.auth.start_anonymous().session_id.reveal()
-    assert world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD) == Refused()
+    outcome = world.auth.change_password(cookie, PASSWORD, NEW_PASSWORD)
+    assert outcome == Inactive(InactiveReason.ANONYMOUS)
+    assert "reserve" not in world.journal.names()
+    assert world.is_live(cookie)
 
 
-def test_a_session_that_changed_its_password_records_no_more_than_eight_methods(
+def test_a_session_that_changed_its_password_remembers_the_last_eight_methods(
     world: World,
 ) -> None:
     attempt = world.auth.begin("id-of-alice")
     outcome = expect(LoggedIn, world.auth.establish(attempt, methods=tuple("abcdefgh")))
-    try:
-        changed = world.auth.change_password(outcome.session_id.reveal(), PASSWORD, NEW_PASSWORD)
-    except ValueError:
-        assert isinstance(world.auth.login("alice", PASSWORD), LoggedIn)
-    else:
-        session = expect(PasswordChanged, changed).session
-        assert session is not None
-        assert len(session.methods) <= 8
+    changed = world.auth.change_password(outcome.session_id.reveal(), PASSWORD, NEW_PASSWORD)
+    assert kept_by(changed).session.methods == (*"bcdefgh", "pwd")
 
 
 # -- logout --------------------------------------------------------------------
@@ -2127,12 +2524,124 @@ def test_an_expired_session_can_be_signed_out(world: World) -> None:
     assert stored(world) == ()
 
 
-def test_an_unreadable_session_is_not_ended_by_whoever_names_it(world: World) -> None:
-    # Whether the id was issued or guessed cannot be told.
-    cookie = world.cookie()
+def test_an_unreadable_session_can_be_signed_out(world: World) -> None:
+    # Whether the id was issued or guessed cannot be told, but no guess finds a locator.
+    outcome = world.login()
+    world.journal.forget()
     world.journal.next("find", CORRUPT)
+    assert world.auth.logout(outcome.session_id.reveal()) == LoggedOut(ended=True)
+    assert world.journal.names() == ["find", "delete"]
+    assert stored(world) == ()
+    (event,) = world.told(SessionEnded)
+    assert event == replace(
+        event, user_id=None, handle=outcome.session.handle, reason=EndReason.LOGOUT
+    )
+
+
+def test_an_unreadable_session_that_ended_meanwhile_is_not_told_of(world: World) -> None:
+    outcome = world.login()
+    locator = outcome.session.locator
+    world.journal.next("find", CORRUPT)
+    world.journal.next("delete", overtaken_by(lambda: world.sessions.delete(locator)))
+    assert world.auth.logout(outcome.session_id.reveal()) == LoggedOut(ended=False)
+    assert world.told(SessionEnded) == []
+
+
+MOVES: list[Callable[[AuthService, str], object]] = [
+    lambda auth, cookie: auth.change_password(cookie, PASSWORD, NEW_PASSWORD),
+    lambda auth, cookie: auth.logout_everywhere("id-of-alice", keep=cookie),
+]
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_signing_out_follows_a_session_that_was_moved_meanwhile(
+    world: World, move: Callable[[AuthService, str], object]
+) -> None:
+    cookie = world.cookie()
+    elsewhere = world.elsewhere()
+    moved: list[Rotated] = []
+    world.journal.next(
+        "delete", overtaken_by(lambda: moved.append(kept_by(move(elsewhere, cookie))))
+    )
+    assert world.auth.logout(cookie) == LoggedOut(ended=True)
+    assert stored(world) == ()
+    (event,) = world.told(SessionEnded)
+    assert event == replace(
+        event,
+        user_id="id-of-alice",
+        handle=moved[0].session.handle,
+        reason=EndReason.LOGOUT,
+    )
+
+
+@pytest.mark.parametrize("intervention", [loses_reply, loses_request])
+def test_signing_out_follows_a_session_though_replies_are_lost(
+    world: World, intervention: Intervention
+) -> None:
+    cookie = world.cookie()
+    elsewhere = world.elsewhere()
+    world.journal.next(
+        "delete",
+        overtaken_by(lambda: elsewhere.logout_everywhere("id-of-alice", keep=cookie)),
+        intervention,
+    )
+    assert world.auth.logout(cookie) == LoggedOut(ended=True)
+    assert stored(world) == ()
+
+
+def test_signing_out_follows_a_session_as_often_as_it_was_moved(world: World) -> None:
+    cookies = [world.cookie()]
+    elsewhere = world.elsewhere()
+
+    def move() -> None:
+        outcome = elsewhere.logout_everywhere("id-of-alice", keep=cookies[-1])
+        cookies.append(kept_by(outcome).session_id.reveal())
+
+    world.journal.next("delete", *[overtaken_by(move)] * 3)
+    assert world.auth.logout(cookies[0]) == LoggedOut(ended=True)
+    assert stored(world) == ()
+    assert len(cookies) == 4
+
+
+def test_signing_out_does_not_follow_to_another_session_of_the_user(world: World) -> None:
+    cookie, other = world.cookie(), world.cookie()
+    elsewhere = world.elsewhere()
+    world.journal.next("delete", overtaken_by(lambda: elsewhere.logout(cookie)))
     assert world.auth.logout(cookie) == LoggedOut(ended=False)
-    assert world.journal.count("delete") == 0
+    assert world.is_live(other)
+    assert len(world.told(SessionEnded)) == 1
+
+
+def test_an_anonymous_session_that_ended_meanwhile_is_not_signed_out_again(world: World) -> None:
+    visitor = world.auth.start_anonymous()
+    cookie, locator = visitor.session_id.reveal(), visitor.session.locator
+    world.journal.next("delete", overtaken_by(lambda: world.sessions.delete(locator)))
+    assert world.auth.logout(cookie) == LoggedOut(ended=False)
+    assert world.told(SessionEnded) == []
+
+
+def test_a_session_that_moves_faster_than_it_can_be_ended_is_an_outage(world: World) -> None:
+    cookie = world.cookie()
+    world.journal.always("delete", answers(value=False))
+    with pytest.raises(StoreUnavailable):
+        world.auth.logout(cookie)
+    assert world.journal.count("delete") == TRIES
+    assert world.told(SessionEnded) == []
+
+
+def test_signing_out_is_not_reported_as_done_if_nobody_can_tell_where_the_session_went(
+    world: World,
+) -> None:
+    cookie = world.cookie()
+    elsewhere = world.elsewhere()
+    world.journal.next(
+        "delete",
+        overtaken_by(lambda: elsewhere.logout_everywhere("id-of-alice", keep=cookie)),
+    )
+    world.journal.next("roster", UNAVAILABLE)
+    with pytest.raises(StoreUnavailable):
+        world.auth.logout(cookie)
+    assert world.told(SessionEnded) == []
 
 
 @pytest.mark.parametrize("name", ["find", "delete"])
@@ -2151,7 +2660,7 @@ def test_signing_out_with_an_unknown_outcome_is_repeated(
 ) -> None:
     cookie = world.cookie()
     world.journal.next("delete", intervention)
-    expect(LoggedOut, world.auth.logout(cookie))
+    assert world.auth.logout(cookie) == LoggedOut(ended=True)
     assert not world.is_live(cookie)
 
 
@@ -2165,11 +2674,13 @@ def test_signing_out_is_told_of_though_the_first_reply_was_lost(
     assert len(world.told(SessionEnded)) == 1
 
 
-def test_signing_out_whose_fate_stays_unknown_is_raised(world: World) -> None:
+@pytest.mark.parametrize("second", [loses_request, UNAVAILABLE])
+def test_signing_out_whose_fate_stays_unknown_is_raised(world: World, second: Intervention) -> None:
     cookie = world.cookie()
-    world.journal.next("delete", loses_request, loses_request)
+    world.journal.next("delete", loses_request, second)
     with pytest.raises(OutcomeUnknown):
         world.auth.logout(cookie)
+    assert world.told(SessionEnded) == []
 
 
 IN_FLIGHT: list[Callable[[AuthService, str], object]] = [
@@ -2197,7 +2708,7 @@ def test_nothing_in_flight_brings_a_signed_out_session_back(
 def test_signing_out_everywhere_ends_all_sessions_of_one_user(world: World) -> None:
     cookies = [world.cookie() for _ in range(3)]
     bobs = world.cookie("bob")
-    assert world.auth.logout_everywhere("id-of-alice") == LoggedOutEverywhere(None, None)
+    assert world.auth.logout_everywhere("id-of-alice") == LoggedOutEverywhere(None)
     assert not any(map(world.is_live, cookies))
     assert world.is_live(bobs)
     (event,) = world.told(AllSessionsEnded)
@@ -2215,9 +2726,7 @@ def test_signing_out_everywhere_may_keep_one_session_under_a_new_id(world: World
     kept, other = world.login(), world.cookie()
     world.auth.change_data(kept.session, {"cart": 1})
     cookie = kept.session_id.reveal()
-    outcome = world.auth.logout_everywhere("id-of-alice", keep=cookie)
-    assert outcome.session_id is not None
-    assert outcome.session is not None
+    outcome = kept_by(world.auth.logout_everywhere("id-of-alice", keep=cookie))
     assert stored(world) == (outcome.session,)
     assert world.is_live(outcome.session_id.reveal())
     assert world.inactive(cookie) is InactiveReason.UNKNOWN
@@ -2231,7 +2740,7 @@ def test_signing_out_everywhere_may_keep_one_session_under_a_new_id(world: World
 def test_a_persistent_session_is_kept_for_what_is_left(world: World) -> None:
     cookie = world.login(policy="remembered").session_id.reveal()
     world.clock.advance(HOUR)
-    outcome = world.auth.logout_everywhere("id-of-alice", keep=cookie)
+    outcome = kept_by(world.auth.logout_everywhere("id-of-alice", keep=cookie))
     assert outcome.persist_for == REMEMBERED.absolute_timeout - HOUR
 
 
@@ -2239,7 +2748,7 @@ def test_a_persistent_session_is_kept_for_what_is_left(world: World) -> None:
 def test_a_cookie_that_stands_for_nothing_keeps_nothing(world: World, keep: str) -> None:
     cookie = world.cookie()
     outcome = world.auth.logout_everywhere("id-of-alice", keep=keep)
-    assert outcome == LoggedOutEverywhere(None, None)
+    assert outcome == LoggedOutEverywhere(None)
     assert not world.is_live(cookie)
 
 
@@ -2247,23 +2756,54 @@ def test_an_expired_session_is_not_kept(world: World) -> None:
     cookie = world.cookie()
     world.clock.advance(POLICY.idle_timeout)
     outcome = world.auth.logout_everywhere("id-of-alice", keep=cookie)
-    assert outcome == LoggedOutEverywhere(None, None)
+    assert outcome == LoggedOutEverywhere(None)
     assert stored(world) == ()
 
 
 def test_another_users_session_is_not_kept_and_not_ended(world: World) -> None:
     alices, bobs = world.cookie(), world.cookie("bob")
     outcome = world.auth.logout_everywhere("id-of-alice", keep=bobs)
-    assert outcome == LoggedOutEverywhere(None, None)
+    assert outcome == LoggedOutEverywhere(None)
     assert not world.is_live(alices)
     assert world.is_live(bobs)
+
+
+def test_an_anonymous_session_is_not_kept_and_not_ended(world: World) -> None:
+    alices, visitors = world.cookie(), world.auth.start_anonymous().session_id.reveal()
+    outcome = world.auth.logout_everywhere("id-of-alice", keep=visitors)
+    assert outcome == LoggedOutEverywhere(None)
+    assert not world.is_live(alices)
+    assert world.is_live(visitors)
+
+
+def test_a_pending_successor_keeps_its_session(world: World) -> None:
+    successor = world.due(world.cookie())
+    kept = kept_by(world.auth.logout_everywhere("id-of-alice", keep=successor))
+    assert world.is_live(kept.session_id.reveal())
+    assert kept.session.pending is None
+
+
+def test_of_two_calls_with_one_cookie_the_second_ends_everything(world: World) -> None:
+    cookie = world.cookie()
+    kept = kept_by(world.auth.logout_everywhere("id-of-alice", keep=cookie))
+    again = world.auth.logout_everywhere("id-of-alice", keep=cookie)
+    assert again == LoggedOutEverywhere(None)
+    assert not world.is_live(kept.session_id.reveal())
+
+
+def test_an_id_from_before_the_move_is_unknown_and_ends_nothing(world: World) -> None:
+    cookie = world.cookie()
+    kept = kept_by(world.auth.logout_everywhere("id-of-alice", keep=cookie))
+    world.clock.advance(2 * GRACE)
+    assert world.inactive(cookie) is InactiveReason.UNKNOWN
+    assert world.is_live(kept.session_id.reveal())
 
 
 def test_an_id_in_its_grace_keeps_nothing(world: World) -> None:
     cookie = world.cookie()
     successor = world.confirmed(cookie)
     outcome = world.auth.logout_everywhere("id-of-alice", keep=cookie)
-    assert outcome == LoggedOutEverywhere(None, None)
+    assert outcome == LoggedOutEverywhere(None)
     assert not world.is_live(successor)
 
 
@@ -2275,7 +2815,7 @@ def test_an_id_in_its_grace_keeps_nothing_though_its_request_arrived_in_time(
     arrived_at = world.clock.now()
     world.clock.advance(HOUR / 4)
     outcome = world.auth.logout_everywhere("id-of-alice", keep=cookie, arrived_at=arrived_at)
-    assert outcome == LoggedOutEverywhere(None, None)
+    assert outcome == LoggedOutEverywhere(None)
     assert world.told(SessionIdReused) == []
 
 
@@ -2284,7 +2824,7 @@ def test_a_reused_id_keeps_nothing(world: World) -> None:
     world.confirmed(cookie)
     world.clock.advance(2 * GRACE)
     outcome = world.auth.logout_everywhere("id-of-alice", keep=cookie)
-    assert outcome == LoggedOutEverywhere(None, None)
+    assert outcome == LoggedOutEverywhere(None)
     assert len(world.told(SessionIdReused)) == 1
     assert stored(world) == ()
 
@@ -2293,7 +2833,7 @@ def test_an_unreadable_session_is_ended_and_not_kept(world: World) -> None:
     cookie = world.cookie()
     world.journal.next("find", CORRUPT)
     outcome = world.auth.logout_everywhere("id-of-alice", keep=cookie)
-    assert outcome == LoggedOutEverywhere(None, None)
+    assert outcome == LoggedOutEverywhere(None)
     assert stored(world) == ()
 
 
@@ -2411,6 +2951,24 @@ def test_a_session_that_ended_meanwhile_is_revoked_without_being_told_of(world: 
     assert world.told(SessionEnded) == []
 
 
+@pytest.mark.parametrize("intervention", [loses_reply, loses_request])
+def test_revoking_with_a_lost_reply_is_repeated_and_told_of(
+    world: World, intervention: Intervention
+) -> None:
+    outcome = world.login()
+    world.journal.next("delete", intervention)
+    assert world.auth.revoke("id-of-alice", outcome.session.handle) == Revoked(ended=True)
+    assert stored(world) == ()
+    assert [event.reason for event in world.told(SessionEnded)] == [EndReason.REVOKED]
+
+
+def test_revoking_whose_fate_stays_unknown_is_raised(world: World) -> None:
+    outcome = world.login()
+    world.journal.next("delete", loses_reply, UNAVAILABLE)
+    with pytest.raises(OutcomeUnknown):
+        world.auth.revoke("id-of-alice", outcome.session.handle)
+
+
 @pytest.mark.parametrize("name", ["roster", "delete"])
 def test_revoking_without_a_store_is_never_reported_as_done(world: World, name: str) -> None:
     outcome = world.login()
@@ -2459,6 +3017,14 @@ def test_a_key_cannot_be_put_and_removed_at_once(world: World) -> None:
     session = world.login().session
     with pytest.raises(InvalidData, match="at the same time"):
         world.auth.change_data(session, {"a": 1}, remove=["a"])
+
+
+def test_one_text_is_not_taken_for_several_keys_to_remove(world: World) -> None:
+    session = world.login().session
+    world.auth.change_data(session, {"a": 1, "b": 2})
+    with pytest.raises(TypeError, match="not one str"):
+        world.auth.change_data(session, remove="ab")
+    assert data_of(world, session) == {"a": 1, "b": 2}
 
 
 NO_JSON: Any = {1}
@@ -2595,14 +3161,17 @@ def test_a_value_whose_taking_has_an_unknown_outcome_is_nobodys(world: World) ->
     assert world.auth.take_data(session, "message") == NothingToTake()
 
 
-@pytest.mark.parametrize("intervention", [loses_reply, loses_request])
-def test_a_change_whose_fate_is_unknown_is_repeated(
-    world: World, intervention: Intervention
+@pytest.mark.parametrize(("intervention", "left"), [(loses_reply, {"a": 1}), (loses_request, {})])
+def test_a_change_whose_fate_is_unknown_is_raised_and_not_repeated(
+    world: World, intervention: Intervention, left: dict[str, Json]
 ) -> None:
+    # To repeat it might undo what somebody else did since.
     session = world.login().session
     world.journal.next("write_data", intervention)
-    world.auth.change_data(session, {"a": 1})
-    assert data_of(world, session) == {"a": 1}
+    with pytest.raises(OutcomeUnknown):
+        world.auth.change_data(session, {"a": 1})
+    assert world.journal.count("write_data") == 1
+    assert data_of(world, session) == left
 
 
 USES_OF_DATA: list[Callable[[AuthService, Session], object]] = [

@@ -301,6 +301,14 @@ def test_who_waited_and_was_given_back_need_not_wait_again() -> None:
     assert reserved(throttle, NOW + SECOND).at == NOW + SECOND
 
 
+def test_giving_an_earlier_attempt_back_shortens_nobodys_wait() -> None:
+    throttle = used_up()
+    earlier = reserved(throttle, NOW + SECOND)
+    reserved(throttle, NOW + 3 * SECOND)
+    throttle.give_back(earlier)
+    assert wait_for(throttle, NOW + 3 * SECOND) == 2 * SECOND
+
+
 def test_giving_back_what_was_forgotten_is_a_no_op() -> None:
     throttle = InProcessLoginThrottle(account=TIGHT)
     reservation = reserved(throttle)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
+from hypothesis import HealthCheck, settings
+
 from sessioncore.ports import CredentialStore, SessionStore
 
 
@@ -17,14 +19,19 @@ class SessionHarness:
     Gives the clauses about session stores a store, whatever it is made of.
     """
 
-    property_examples: ClassVar[int] = 50
-    """How many histories a property clause tries. Raise it for a thorough run."""
-
-    property_steps: ClassVar[int] = 40
-    """How many calls such a history has at most."""
-
-    property_shrinks: ClassVar[bool] = True
-    """Whether a history that breaks a law is made shorter before it is shown: minutes, at times."""
+    properties: ClassVar[settings] = settings(
+        max_examples=50,
+        stateful_step_count=40,
+        deadline=None,
+        print_blob=True,
+        report_multiple_bugs=False,
+        # A store may be slow; that is not what is examined here.
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    """
+    How hard a property clause tries. For a thorough run, override it with
+    ``settings(SessionStoreContract.properties, max_examples=1000)``.
+    """
 
     race_rounds: ClassVar[int] = 20
     """How often a race is run at most."""

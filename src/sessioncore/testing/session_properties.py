@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from typing import ClassVar, Final, cast
 
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -56,7 +56,7 @@ class SessionProperties(SessionHarness):
     def test_every_field_of_every_session_survives(self) -> None:
         with self.fresh_store() as store:
 
-            @self._settings
+            @self.properties
             @given(sessions(), sessions(), sessions())
             def survives(first: Session, second: Session, third: Session) -> None:
                 assume(len({first.stamp, second.stamp, third.stamp}) == 3)
@@ -86,7 +86,7 @@ class SessionProperties(SessionHarness):
         with self.fresh_store() as store:
             session = sign_in(store, Subject.user("any data"))
 
-            @self._settings
+            @self.properties
             @given(data(), data())
             def survives(first: dict[str, bytes], second: dict[str, bytes]) -> None:
                 broken = law("write_data", "the put keys hold their values")
@@ -110,7 +110,7 @@ class SessionProperties(SessionHarness):
     def test_no_two_subjects_of_any_kind_share_anything(self) -> None:
         with self.fresh_store() as store:
 
-            @self._settings
+            @self.properties
             @given(subjects(), subjects())
             def separate(one: Subject, other: Subject) -> None:
                 assume(one != other)
@@ -131,20 +131,7 @@ class SessionProperties(SessionHarness):
         class History(_History):
             harness = self
 
-        run_state_machine_as_test(History, settings=self._settings)
-
-    @property
-    def _settings(self) -> settings:
-        return settings(
-            max_examples=self.property_examples,
-            stateful_step_count=self.property_steps,
-            deadline=None,
-            print_blob=True,
-            report_multiple_bugs=False,
-            phases=[phase for phase in Phase if self.property_shrinks or phase is not Phase.shrink],
-            # A store may be slow; that is not what is examined here.
-            suppress_health_check=[HealthCheck.too_slow],
-        )
+        run_state_machine_as_test(History, settings=self.properties)
 
 
 def _exactly(found: object, expected: object) -> bool:
@@ -169,7 +156,8 @@ def _types(value: object) -> object:
 _SUBJECTS: Final = (Subject.user("alice"), Subject.anonymous(b"ualice\x00ualice\x00al"))
 _KEYS: Final = st.sampled_from(["a", "\N{LATIN SMALL LETTER E WITH ACUTE}"])
 _GUARDS: Final = st.dictionaries(_KEYS, st.sampled_from(["holds", "absent", "wrong"]), max_size=2)
-_HOURS: Final = st.integers(1, 6).map(lambda hours: timedelta(hours=hours))
+_DURATIONS: Final = st.sampled_from([timedelta(hours=hours) for hours in (1, 2, 4, 6)])
+_PASSED: Final = st.just(LOGIN_WINDOW / 2) | _DURATIONS
 _BACK: Final = st.integers(0, 3)
 """How far back to reach among things of the past, the latest first."""
 
@@ -214,7 +202,7 @@ class _History(RuleBasedStateMachine):
 
     # --- epochs -----------------------------------------------------------------------
 
-    @rule(target=epochs_seen, subject=st.sampled_from(_SUBJECTS), lives_for=_HOURS)
+    @rule(target=epochs_seen, subject=st.sampled_from(_SUBJECTS), lives_for=_DURATIONS)
     def open_epoch(self, subject: Subject, lives_for: timedelta) -> Epoch:
         return self._open_epoch(subject, lives_for)
 
@@ -238,7 +226,7 @@ class _History(RuleBasedStateMachine):
         epoch=epochs_seen,
         version=st.none() | versions_seen,
         evicted=st.lists(sessions_seen, max_size=2, unique=True),
-        lives_for=_HOURS,
+        lives_for=_DURATIONS,
     )
     def admit_with_any_arguments(
         self,
@@ -257,7 +245,7 @@ class _History(RuleBasedStateMachine):
         subject=st.sampled_from(_SUBJECTS),
         evicts=st.booleans(),
         asks=st.booleans(),
-        lives_for=_HOURS,
+        lives_for=_DURATIONS,
     )
     def sign_in(
         self, subject: Subject, lives_for: timedelta, *, evicts: bool, asks: bool
@@ -279,7 +267,7 @@ class _History(RuleBasedStateMachine):
         self._admit(session, [], None)
         return session
 
-    @rule(target=sessions_seen, which=which, lives_for=_HOURS)
+    @rule(target=sessions_seen, which=which, lives_for=_DURATIONS)
     def replace(self, which: int | Session, lives_for: timedelta) -> Session:
         old = self._session(which)
         new = successor(old, stamp=self._stamp(), keep_until=NOW + lives_for)
@@ -292,7 +280,7 @@ class _History(RuleBasedStateMachine):
     def repeat_a_replacement(self, back: int) -> None:
         self._replace(*self.replacements[-1 - back % len(self.replacements)])
 
-    @rule(target=sessions_seen, which=which, lives_for=_HOURS)
+    @rule(target=sessions_seen, which=which, lives_for=_DURATIONS)
     def restart(self, which: int | Session, lives_for: timedelta) -> Session:
         old = self._session(which)
         new = successor(
@@ -360,7 +348,7 @@ class _History(RuleBasedStateMachine):
 
     # --- purge ------------------------------------------------------------------------
 
-    @rule(passed=_HOURS, limit=st.sampled_from([1, 2, 100]))
+    @rule(passed=_PASSED, limit=st.sampled_from([1, 2, 100]))
     def purge(self, passed: timedelta, limit: int) -> None:
         before = NOW + passed
         due = [locator for locator, session in self.sessions.items() if session.keep_until < before]
