@@ -57,8 +57,8 @@ LOGIN_WINDOW: Final = timedelta(minutes=10)
 
 TRIES: Final = 32
 """How often a compare-and-set that lost a race is judged and tried again. Every
-loss means that another one won; six parallel requests lose five times at most
-(ADR-0012), so this bound is reached only if something is broken."""
+loss means that another one won: of six parallel requests none loses more than
+five times, so this bound is reached only if something is broken (ADR-0012)."""
 
 UPKEEP_TRIES: Final = 8
 """The same for touch and renewal, which may be left to the next request."""
@@ -239,11 +239,15 @@ class Context:
     def ended(self, locator: Locator, subject: Subject | None, reason: EndReason) -> None:
         """
         One session was ended.
+
+        A session ends once, so its handle makes the event's id: told twice,
+        because a reply was lost, it is still one event.
         """
+        name = hashlib.sha256(b"ended" + locator.handle.encode()).digest()
         self.tell(
             SessionEnded(
                 at=self.now(),
-                stamp=self.stamp().hex(),
+                stamp=name[:STAMP_BYTES].hex(),
                 user_id=subject.user_id if subject else None,
                 handle=locator.handle,
                 reason=reason,
