@@ -292,6 +292,7 @@ class AsyncAuthService:
         if throttled is not None:
             await self._give_back(reserved)
             return throttled
+        held: Session | None = None
         for _ in range(2):
             # This order is the proof that no sign-in with an old password
             # survives: epoch first, hash second, admission in that epoch last.
@@ -305,14 +306,17 @@ class AsyncAuthService:
                 return Refused()
             if check is PasswordCheck.OUTDATED:
                 await self._rehash(account.user_id, encoded, password)
+            # Whatever ended the epoch may have moved the session that the
+            # browser holds: it is still the one to replace.
+            held = held or await self._held(cookie)
             admitted = await self._admit(
                 epoch,
                 subject,
                 self._context.policies.choose(account.user_id, account.role, policy),
                 methods=("pwd",),
                 device=device,
-                cookie=cookie,
-                keep=keep,
+                held=held,
+                keep=keep if self._is_recognised(held, cookie) else frozenset(),
             )
             if admitted is not None:
                 return admitted
@@ -388,14 +392,15 @@ class AsyncAuthService:
         device = device or Device()
         admitted = None
         if attempt.is_open(self._context.login_window, self._context.now()):
+            held = await self._held(cookie)
             admitted = await self._admit(
                 attempt.epoch,
                 attempt.subject,
                 chosen,
                 methods=methods,
                 device=device,
-                cookie=cookie,
-                keep=keys,
+                held=held,
+                keep=keys if self._is_recognised(held, cookie) else frozenset(),
             )
         if admitted is None:
             self._context.refused(attempt.subject.user_id, device.cleaned().address)
@@ -774,29 +779,17 @@ class AsyncAuthService:
         presented = SessionId.parse(cookie)
         if presented is None:
             return LoggedOut(ended=False)
-        locator, subject = presented.locator, None
         try:
-            session = await self._sessions.find(locator)
+            session = await self._sessions.find(presented.locator)
         except CorruptRecord:
             # Nothing to compare with. Its user wants it to end, and no guess
             # finds a locator.
-            pass
-        else:
-            if session is None or not was_issued(session, presented):
-                return LoggedOut(ended=False)
-            subject = session.subject
-        for _ in range(TRIES):
-            ended = await self._delete(locator)
-            moved = None
-            if ended is not True and subject is not None:
-                # It ended meanwhile, or a restart moved it.
-                moved = session_of_family(await self._sessions.roster(subject), presented)
-            if moved is None:
-                if ended is not False:
-                    self._context.ended(locator, subject, EndReason.LOGOUT)
-                return LoggedOut(ended=ended is not False)
-            locator = moved
-        raise StoreUnavailable("the session moves faster than it can be ended")
+            ended = await self._end(presented.locator, None, None, EndReason.LOGOUT)
+            return LoggedOut(ended=ended)
+        if session is None or not was_issued(session, presented):
+            return LoggedOut(ended=False)
+        ended = await self._end(session.locator, session.subject, session.family, EndReason.LOGOUT)
+        return LoggedOut(ended=ended)
 
     @shielded
     async def logout_everywhere(
@@ -905,13 +898,11 @@ class AsyncAuthService:
         """
         subject = Subject.user(user_id)
         roster = await self._sessions.roster(subject)
-        locator = session_with_handle(roster, handle)
-        if locator is None:
+        named = session_with_handle(roster, handle)
+        if named is None:
             return Revoked(ended=False)
-        ended = await self._delete(locator) is not False
-        if ended:
-            self._context.ended(locator, subject, EndReason.REVOKED)
-        return Revoked(ended=ended)
+        locator, family = named
+        return Revoked(ended=await self._end(locator, subject, family, EndReason.REVOKED))
 
     # -- Session data ----------------------------------------------------------
 
@@ -1161,13 +1152,12 @@ class AsyncAuthService:
         *,
         methods: tuple[str, ...],
         device: Device,
-        cookie: str | None,
+        held: Session | None,
         keep: frozenset[str],
     ) -> LoggedIn | LimitReached | Busy | None:
         # None: the epoch has ended; what was verified no longer counts.
-        held, recognised = await self._held(cookie)
         carried: Mapping[str, bytes] = {}
-        if held is not None and recognised and (held.is_anonymous or held.subject == subject):
+        if held is not None and (held.is_anonymous or held.subject == subject):
             carried = await self._data_to_carry(held, keep)
         abandoned: list[Locator] = []
         unsure: dict[Locator, tuple[Session, EndReason]] = {}
@@ -1184,7 +1174,7 @@ class AsyncAuthService:
                 policy,
                 self._context.policies,
                 now,
-                replaced=held.locator if held else None,
+                replaced=held.family if held else None,
                 abandoned=abandoned,
             )
             if isinstance(plan, LimitReached):
@@ -1218,25 +1208,32 @@ class AsyncAuthService:
                 return LoggedIn(session_id, session, self._context.persistence(session))
         return Busy()
 
-    async def _held(self, cookie: str | None) -> tuple[Session, bool] | tuple[None, bool]:
-        # The session that the browser holds, and whether by an id that is still
-        # good. One that is retired is enough for ending it, as in a logout.
+    async def _held(self, cookie: str | None) -> Session | None:
+        # The session that the browser holds. A retired id is enough for ending
+        # what it stood for, as in a logout.
         presented = SessionId.parse(cookie)
         if presented is None:
-            return None, False
+            return None
         now = self._context.now()
         judged = await self._judge(presented, now, now, passive=True)
         if not isinstance(judged, Inactive):
-            return judged[0], True
+            return judged[0]
         if judged.reason is not InactiveReason.SUPERSEDED:
-            return None, False
+            return None
         try:
             session = await self._sessions.find(presented.locator)
         except CorruptRecord:
-            session = None
-        if session is None or not was_issued(session, presented):
-            return None, False
-        return session, False
+            return None
+        return session if session is not None and was_issued(session, presented) else None
+
+    def _is_recognised(self, held: Session | None, cookie: str | None) -> bool:
+        # Whether by an id that is still good, as handing over its data takes.
+        presented = SessionId.parse(cookie)
+        if presented is None:
+            return False
+        now = self._context.now()
+        judgement = decide_authentication(held, presented, self._context.policies, now, now)
+        return isinstance(judgement, Accept)
 
     async def _data_to_carry(self, held: Session, keep: frozenset[str]) -> Mapping[str, bytes]:
         try:
@@ -1257,12 +1254,31 @@ class AsyncAuthService:
                 await self._twice(partial(self._sessions.write_data, session.locator, change))
             if held is None or held.subject == session.subject:
                 return
-            if await self._delete(held.locator) is not False:
-                self._context.ended(held.locator, held.subject, EndReason.REPLACED)
+            await self._end(held.locator, held.subject, held.family, EndReason.REPLACED)
         except StoreError:
             # Nobody will learn the id of the session that was just admitted.
             await self._delete(session.locator)
             raise
+
+    async def _end(
+        self,
+        locator: Locator,
+        subject: Subject | None,
+        family: bytes | None,
+        reason: EndReason,
+    ) -> bool:
+        # Ends the session wherever a restart moves it meanwhile.
+        for _ in range(TRIES):
+            ended = await self._delete(locator)
+            moved = None
+            if ended is not True and subject is not None and family is not None:
+                moved = session_of_family(await self._sessions.roster(subject), family)
+            if moved is None:
+                if ended is not False:
+                    self._context.ended(locator, subject, reason)
+                return ended is not False
+            locator = moved
+        raise StoreUnavailable("the session moves faster than it can be ended")
 
     async def _delete(self, locator: Locator) -> bool | None:
         # None: it is gone, and a call whose answer was lost may have done it.

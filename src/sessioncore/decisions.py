@@ -418,7 +418,7 @@ def decide_admission(
     policies: Policies,
     now: datetime,
     *,
-    replaced: Locator | None = None,
+    replaced: bytes | None = None,
     abandoned: Collection[Locator] = (),
 ) -> Admit | LimitReached:
     """
@@ -433,7 +433,7 @@ def decide_admission(
 
         now: The present.
 
-        replaced: The session that the browser held before, if any.
+        replaced: The family of the session that the browser held before, if any.
 
         abandoned: Slots of earlier tries of the same sign-in whose fate was
             unknown. Nobody holds their ids.
@@ -444,7 +444,7 @@ def decide_admission(
     for session in roster.sessions:
         if session.locator in abandoned:
             dead.append(session.locator)
-        elif session.locator == replaced:
+        elif session.family == replaced:
             held.append(session)
         elif decide_expiry(session, policies.get(session.policy), now) is not None:
             dead.append(session.locator)
@@ -488,22 +488,26 @@ def live_sessions(roster: Roster, policies: Policies, now: datetime) -> tuple[Se
     return tuple(living)
 
 
-def session_of_family(roster: Roster, presented: SessionId) -> Locator | None:
+def session_of_family(roster: Roster, family: bytes) -> Locator | None:
     """
-    Find the session for which *presented* was issued, wherever it was moved.
+    Find a session by its family, which it keeps wherever it is moved.
     """
     for session in roster.sessions:
-        if was_issued(session, presented):
+        if session.family == family:
             return session.locator
     return None
 
 
-def session_with_handle(roster: Roster, handle: str) -> Locator | None:
+def session_with_handle(
+    roster: Roster, handle: str
+) -> tuple[Locator, bytes] | tuple[Locator, None] | None:
     """
-    Find a session by its public name, readable or not.
+    Find a session by its public name; its family comes with it if it can be read.
     """
-    locators = (*(session.locator for session in roster.sessions), *roster.unreadable)
-    for locator in locators:
+    for session in roster.sessions:
+        if session.handle == handle:
+            return session.locator, session.family
+    for locator in roster.unreadable:
         if locator.handle == handle:
-            return locator
+            return locator, None
     return None

@@ -269,6 +269,7 @@ class AuthService:
         if throttled is not None:
             self._give_back(reserved)
             return throttled
+        held: Session | None = None
         for _ in range(2):
             # This order is the proof that no sign-in with an old password
             # survives: epoch first, hash second, admission in that epoch last.
@@ -282,14 +283,17 @@ class AuthService:
                 return Refused()
             if check is PasswordCheck.OUTDATED:
                 self._rehash(account.user_id, encoded, password)
+            # Whatever ended the epoch may have moved the session that the
+            # browser holds: it is still the one to replace.
+            held = held or self._held(cookie)
             admitted = self._admit(
                 epoch,
                 subject,
                 self._context.policies.choose(account.user_id, account.role, policy),
                 methods=("pwd",),
                 device=device,
-                cookie=cookie,
-                keep=keep,
+                held=held,
+                keep=keep if self._is_recognised(held, cookie) else frozenset(),
             )
             if admitted is not None:
                 return admitted
@@ -364,14 +368,15 @@ class AuthService:
         device = device or Device()
         admitted = None
         if attempt.is_open(self._context.login_window, self._context.now()):
+            held = self._held(cookie)
             admitted = self._admit(
                 attempt.epoch,
                 attempt.subject,
                 chosen,
                 methods=methods,
                 device=device,
-                cookie=cookie,
-                keep=keys,
+                held=held,
+                keep=keys if self._is_recognised(held, cookie) else frozenset(),
             )
         if admitted is None:
             self._context.refused(attempt.subject.user_id, device.cleaned().address)
@@ -743,29 +748,17 @@ class AuthService:
         presented = SessionId.parse(cookie)
         if presented is None:
             return LoggedOut(ended=False)
-        locator, subject = presented.locator, None
         try:
-            session = self._sessions.find(locator)
+            session = self._sessions.find(presented.locator)
         except CorruptRecord:
             # Nothing to compare with. Its user wants it to end, and no guess
             # finds a locator.
-            pass
-        else:
-            if session is None or not was_issued(session, presented):
-                return LoggedOut(ended=False)
-            subject = session.subject
-        for _ in range(TRIES):
-            ended = self._delete(locator)
-            moved = None
-            if ended is not True and subject is not None:
-                # It ended meanwhile, or a restart moved it.
-                moved = session_of_family(self._sessions.roster(subject), presented)
-            if moved is None:
-                if ended is not False:
-                    self._context.ended(locator, subject, EndReason.LOGOUT)
-                return LoggedOut(ended=ended is not False)
-            locator = moved
-        raise StoreUnavailable("the session moves faster than it can be ended")
+            ended = self._end(presented.locator, None, None, EndReason.LOGOUT)
+            return LoggedOut(ended=ended)
+        if session is None or not was_issued(session, presented):
+            return LoggedOut(ended=False)
+        ended = self._end(session.locator, session.subject, session.family, EndReason.LOGOUT)
+        return LoggedOut(ended=ended)
 
     def logout_everywhere(
         self, user_id: str, *, keep: str | None = None, arrived_at: datetime | None = None
@@ -872,13 +865,11 @@ class AuthService:
         """
         subject = Subject.user(user_id)
         roster = self._sessions.roster(subject)
-        locator = session_with_handle(roster, handle)
-        if locator is None:
+        named = session_with_handle(roster, handle)
+        if named is None:
             return Revoked(ended=False)
-        ended = self._delete(locator) is not False
-        if ended:
-            self._context.ended(locator, subject, EndReason.REVOKED)
-        return Revoked(ended=ended)
+        locator, family = named
+        return Revoked(ended=self._end(locator, subject, family, EndReason.REVOKED))
 
     # -- Session data ----------------------------------------------------------
 
@@ -1124,13 +1115,12 @@ class AuthService:
         *,
         methods: tuple[str, ...],
         device: Device,
-        cookie: str | None,
+        held: Session | None,
         keep: frozenset[str],
     ) -> LoggedIn | LimitReached | Busy | None:
         # None: the epoch has ended; what was verified no longer counts.
-        held, recognised = self._held(cookie)
         carried: Mapping[str, bytes] = {}
-        if held is not None and recognised and (held.is_anonymous or held.subject == subject):
+        if held is not None and (held.is_anonymous or held.subject == subject):
             carried = self._data_to_carry(held, keep)
         abandoned: list[Locator] = []
         unsure: dict[Locator, tuple[Session, EndReason]] = {}
@@ -1147,7 +1137,7 @@ class AuthService:
                 policy,
                 self._context.policies,
                 now,
-                replaced=held.locator if held else None,
+                replaced=held.family if held else None,
                 abandoned=abandoned,
             )
             if isinstance(plan, LimitReached):
@@ -1181,25 +1171,32 @@ class AuthService:
                 return LoggedIn(session_id, session, self._context.persistence(session))
         return Busy()
 
-    def _held(self, cookie: str | None) -> tuple[Session, bool] | tuple[None, bool]:
-        # The session that the browser holds, and whether by an id that is still
-        # good. One that is retired is enough for ending it, as in a logout.
+    def _held(self, cookie: str | None) -> Session | None:
+        # The session that the browser holds. A retired id is enough for ending
+        # what it stood for, as in a logout.
         presented = SessionId.parse(cookie)
         if presented is None:
-            return None, False
+            return None
         now = self._context.now()
         judged = self._judge(presented, now, now, passive=True)
         if not isinstance(judged, Inactive):
-            return judged[0], True
+            return judged[0]
         if judged.reason is not InactiveReason.SUPERSEDED:
-            return None, False
+            return None
         try:
             session = self._sessions.find(presented.locator)
         except CorruptRecord:
-            session = None
-        if session is None or not was_issued(session, presented):
-            return None, False
-        return session, False
+            return None
+        return session if session is not None and was_issued(session, presented) else None
+
+    def _is_recognised(self, held: Session | None, cookie: str | None) -> bool:
+        # Whether by an id that is still good, as handing over its data takes.
+        presented = SessionId.parse(cookie)
+        if presented is None:
+            return False
+        now = self._context.now()
+        judgement = decide_authentication(held, presented, self._context.policies, now, now)
+        return isinstance(judgement, Accept)
 
     def _data_to_carry(self, held: Session, keep: frozenset[str]) -> Mapping[str, bytes]:
         try:
@@ -1220,12 +1217,31 @@ class AuthService:
                 self._twice(partial(self._sessions.write_data, session.locator, change))
             if held is None or held.subject == session.subject:
                 return
-            if self._delete(held.locator) is not False:
-                self._context.ended(held.locator, held.subject, EndReason.REPLACED)
+            self._end(held.locator, held.subject, held.family, EndReason.REPLACED)
         except StoreError:
             # Nobody will learn the id of the session that was just admitted.
             self._delete(session.locator)
             raise
+
+    def _end(
+        self,
+        locator: Locator,
+        subject: Subject | None,
+        family: bytes | None,
+        reason: EndReason,
+    ) -> bool:
+        # Ends the session wherever a restart moves it meanwhile.
+        for _ in range(TRIES):
+            ended = self._delete(locator)
+            moved = None
+            if ended is not True and subject is not None and family is not None:
+                moved = session_of_family(self._sessions.roster(subject), family)
+            if moved is None:
+                if ended is not False:
+                    self._context.ended(locator, subject, reason)
+                return ended is not False
+            locator = moved
+        raise StoreUnavailable("the session moves faster than it can be ended")
 
     def _delete(self, locator: Locator) -> bool | None:
         # None: it is gone, and a call whose answer was lost may have done it.

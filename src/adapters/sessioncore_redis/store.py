@@ -43,8 +43,8 @@ class RedisSessionStore:
         client: Your client, which stays yours to close. Its ``decode_responses``
             is off, and so should be its retries: redis-py repeats commands by
             default, whether they may be repeated or not. Sessions stay right
-            even so; a value taken from session data may be lost, or come back. See
-            :meth:`check`.
+            even so; a value taken from session data may be lost or come back,
+            and an increment may count twice. See :meth:`check`.
 
         prefix: What all keys begin with.
 
