@@ -61,10 +61,11 @@ class InactiveReason(enum.Enum):
 @dataclass(frozen=True, slots=True)
 class Active:
     """
-    The id stands for a live session.
+    The id stands for a live session, signed in or anonymous.
     """
 
     session: Session
+    """Its ``user_id`` is ``None`` if nobody has signed in."""
 
     renewed: SessionId | None = None
     """An id to set in the cookie instead, or ``None`` to leave the cookie alone."""

@@ -2,8 +2,10 @@
 The ports: what the domain needs from the world, as protocols.
 
 A port's docstrings are its specification; :mod:`sessioncore.testing` checks
-them law by law. Each store port stands twice, for threads and for asyncio, with
-the same names and the same laws (ADR-0004, ADR-0006).
+them sentence by sentence, as far as one healthy store can show them. Law 5, and
+what "acknowledged" means on a disk, take faults, which a store's own tests
+inject. Each store port stands twice, for threads and for asyncio, with the same
+names and the same laws (ADR-0004, ADR-0006).
 
 Laws that every store operation shares:
 

@@ -787,7 +787,7 @@ def admission(
     policy: Policy,
     *sessions: Session,
     unreadable: tuple[Locator, ...] = (),
-    replaced: Locator | None = None,
+    replaced: bytes | None = None,
     abandoned: tuple[Locator, ...] = (),
 ) -> Admit | LimitReached:
     return decide_admission(
@@ -885,18 +885,18 @@ def test_what_an_earlier_try_may_have_left_is_evicted_only_if_it_is_there() -> N
 
 
 def test_the_session_that_the_browser_held_goes_and_does_not_count() -> None:
-    held = member(1)
-    decided = admission(limited(2, OnLimit.REJECT), held, member(2), replaced=held.locator)
+    held = member(1, family=b"the held")
+    decided = admission(limited(2, OnLimit.REJECT), held, member(2), replaced=held.family)
     assert decided == Admit((), (held,), ())
 
 
 def test_the_session_that_the_browser_held_goes_whatever_its_policy() -> None:
     held = member(1, policy="other")
-    assert admission(limited(2), held, replaced=held.locator) == Admit((), (held,), ())
+    assert admission(limited(2), held, replaced=held.family) == Admit((), (held,), ())
 
 
 def test_a_session_held_elsewhere_changes_nothing() -> None:
-    decided = admission(limited(2), member(1), replaced=Locator(EPOCH, b"slot-8"))
+    decided = admission(limited(2), member(1), replaced=b"another.")
     assert decided == Admit((), (), ())
 
 
@@ -914,10 +914,10 @@ def test_sessions_under_another_policy_are_not_evicted() -> None:
 
 def test_all_that_go_are_evicted_together() -> None:
     dead = member(1, policy="gone")
-    held, crowded_out = member(2), member(3)
+    held, crowded_out = member(2, family=b"the held"), member(3)
     unreadable = (Locator(EPOCH, b"slot-9"),)
     decided = admission(
-        limited(1), dead, held, crowded_out, unreadable=unreadable, replaced=held.locator
+        limited(1), dead, held, crowded_out, unreadable=unreadable, replaced=held.family
     )
     assert decided == Admit((unreadable[0], dead.locator), (held,), (crowded_out,))
     assert isinstance(decided, Admit)
@@ -986,28 +986,26 @@ def test_dead_and_unreadable_sessions_are_not_listed() -> None:
 
 def test_a_session_is_found_by_its_handle() -> None:
     one, two = member(1), member(2)
-    assert session_with_handle(Roster((one, two), b""), two.handle) == two.locator
+    found = session_with_handle(Roster((one, two), b""), two.handle)
+    assert found == (two.locator, two.family)
 
 
 def test_an_unreadable_session_is_found_by_its_handle() -> None:
     locator = Locator(EPOCH, b"slot-9")
     roster = Roster((member(1),), b"", (locator,))
-    assert session_with_handle(roster, locator.handle) == locator
+    assert session_with_handle(roster, locator.handle) == (locator, None)
 
 
-@pytest.mark.parametrize("presented", [ID, SUCCESSOR, RETIRED])
-def test_a_session_is_found_by_any_id_of_its_family_wherever_it_was_moved(
-    presented: SessionId,
-) -> None:
+def test_a_session_is_found_by_its_family_wherever_it_was_moved() -> None:
     other = member(1, family=GUESS.family_digest)
     moved = member(2)
-    assert session_of_family(Roster((other, moved), b""), presented) == moved.locator
+    assert session_of_family(Roster((other, moved), b""), moved.family) == moved.locator
 
 
-def test_no_session_is_found_by_an_id_of_another_family() -> None:
+def test_no_session_is_found_by_another_family() -> None:
     roster = Roster((member(1), member(2)), b"", (GUESS.locator,))
-    assert session_of_family(roster, GUESS) is None
-    assert session_of_family(Roster((), b""), ID) is None
+    assert session_of_family(roster, GUESS.family_digest) is None
+    assert session_of_family(Roster((), b""), ID.family_digest) is None
 
 
 @pytest.mark.parametrize("handle", ["", "0" * 32, member(3).handle, member(1).handle[:31]])

@@ -940,8 +940,53 @@ def restart_beside_a_logout(*, by_password: bool) -> Scene:
     return scene
 
 
+def restart_beside_a_revocation(*, by_password: bool) -> Scene:
+    def scene(stage: Stage) -> Ending:
+        stage.has_alice()
+        mine = stage.signed_in()
+        stage.actor("user", keeps_or_changes(stage, mine, by_password=by_password))
+        stage.actor("phone", stage.service().revoke("alice", mine.locator.handle))
+
+        def ending() -> None:
+            revoked, kept = stage.result("phone"), id_in(stage.result("user"))
+            if revoked == Revoked(ended=True):
+                assert not stage.roster(), "a revocation was undone"
+            elif revoked == Revoked(ended=False):
+                # It had moved on before its handle was looked up.
+                assert stage.lives(kept)
+
+        return ending
+
+    return scene
+
+
+def restart_beside_a_sign_in_in_the_same_browser(*, by_password: bool) -> Scene:
+    def scene(stage: Stage) -> Ending:
+        stage.has_alice()
+        mine = stage.signed_in()
+        stage.actor("user", keeps_or_changes(stage, mine, by_password=by_password))
+        password = NEW if by_password else OLD
+        stage.actor("tab", stage.service().login("alice", password, cookie=mine.reveal()))
+
+        def ending() -> None:
+            if "tab: find -> Session" in stage.trace and isinstance(stage.result("tab"), LoggedIn):
+                assert len(stage.roster()) <= 1, "the session that was held outlived the sign-in"
+
+        return ending
+
+    return scene
+
+
 @pytest.mark.parametrize("by_password", [False, True])
-@pytest.mark.parametrize("rival", [restart_beside_a_sign_out_everywhere, restart_beside_a_logout])
+@pytest.mark.parametrize(
+    "rival",
+    [
+        restart_beside_a_sign_out_everywhere,
+        restart_beside_a_logout,
+        restart_beside_a_revocation,
+        restart_beside_a_sign_in_in_the_same_browser,
+    ],
+)
 def test_a_kept_session_does_not_escape_what_ends_it(
     rival: Callable[..., Scene], *, by_password: bool
 ) -> None:

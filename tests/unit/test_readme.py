@@ -7,6 +7,8 @@ where the preparation goes.
 """
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import CodeType
 from typing import NamedTuple
@@ -52,6 +54,21 @@ def run_page(page: str, filename: str) -> dict[str, object]:
 
 def test_the_code_in_the_readme_runs() -> None:
     run_page(README.read_text(), str(README))
+
+
+def test_the_code_in_the_readme_passes_a_strict_type_checker(tmp_path: Path) -> None:
+    code = "".join(block.code for block in blocks_of(README.read_text()))
+    page = tmp_path / "first_lines.py"
+    page.write_text(code)
+    # Where pyproject.toml is, which says --strict and where the packages are.
+    checked = subprocess.run(
+        [sys.executable, "-m", "mypy", "--cache-dir", str(tmp_path / "cache"), str(page)],
+        cwd=README.parent,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_blocks_run_in_order_in_one_namespace_hidden_ones_too() -> None:

@@ -47,7 +47,7 @@ class SessionStoreContract(SessionLaws, SessionProperties, SessionRaces):
         Called at least once per clause, and for every history that a property
         clause tries; so it should be quick.
         """
-        raise NotImplementedError
+        raise NotImplementedError("give new_store(): a context manager with an empty store")
 
     def open_again(self, store: Any) -> AbstractContextManager[SessionStore]:
         """
@@ -88,7 +88,9 @@ class AsyncSessionStoreContract(SessionLaws, SessionProperties, SessionRaces, As
         """
         See :meth:`SessionStoreContract.new_store`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            "give new_store(): an asynchronous context manager with an empty store"
+        )
 
     def open_again(self, store: Any) -> AbstractAsyncContextManager[AsyncSessionStore]:
         """
@@ -130,13 +132,13 @@ class CredentialStoreContract(CredentialLaws):
         """
         Return a context manager that gives a fresh store without users.
         """
-        raise NotImplementedError
+        raise NotImplementedError("give new_store(): a context manager with an empty store")
 
     def add_user(self, store: Any, user_id: str, username: str, password_hash: str | None) -> None:
         """
         Add a user, as the application would; without a password if the hash is ``None``.
         """
-        raise NotImplementedError
+        raise NotImplementedError("give add_user(): how to add a user to the store")
 
     def open_again(self, store: Any) -> AbstractContextManager[CredentialStore]:
         """
@@ -170,7 +172,9 @@ class AsyncCredentialStoreContract(CredentialLaws):
         """
         See :meth:`CredentialStoreContract.new_store`.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            "give new_store(): an asynchronous context manager with an empty store"
+        )
 
     async def add_user(
         self, store: Any, user_id: str, username: str, password_hash: str | None
@@ -178,7 +182,7 @@ class AsyncCredentialStoreContract(CredentialLaws):
         """
         See :meth:`CredentialStoreContract.add_user`.
         """
-        raise NotImplementedError
+        raise NotImplementedError("give add_user(): how to add a user to the store")
 
     def open_again(self, store: Any) -> AbstractAsyncContextManager[AsyncCredentialStore]:
         """

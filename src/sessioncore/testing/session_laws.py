@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import pytest
+
 from sessioncore.ports import Admission, DataWrite
 from sessioncore.session import (
     EPOCH_BYTES,
@@ -1374,8 +1376,7 @@ class SessionLaws(SessionHarness):
             store.write_data(renewed.locator, a_change({"key": b"1"}))
             held = self.everything_in(store)
             if held is None:
-                # Nobody can look inside this store, so nothing can be said of it.
-                return
+                pytest.skip("not examined: the subclass gives no dump()")
             assert any(
                 spelling in held
                 for shown in ((user.user_id or "").encode(), renewed.stamp, renewed.current)
