@@ -78,8 +78,9 @@ def _of_client(client: AnyClient) -> Iterator[Weakness]:
     if specimen.retry.get_retries() != 0:
         yield Weakness(
             _KNOWN_OR_NAMED,
-            "The client repeats commands by itself: it answers late, and after a"
-            " refusal it cannot tell whether an earlier attempt was taken.",
+            "The client repeats commands by itself: it answers late, after a refusal"
+            " it cannot tell whether an earlier attempt was taken, and a change of"
+            " session data may take effect twice.",
             "Give it retry=Retry(NoBackoff(), 0), or use connect().",
         )
     if specimen.socket_timeout is None or specimen.socket_connect_timeout is None:
