@@ -114,7 +114,9 @@ def install(venv: Path, wanted: str, *options: str) -> None:
     groups = ["--group", f"{PYPROJECT}:dev"] if wanted == "dev" else []
     # No isolation: an isolated build would fetch a setuptools that nobody pinned.
     target = f"{ROOT}[{','.join(extras)}]"
-    run(*pip, "--no-build-isolation", *options, *groups, "--editable", target)
+    # Setuptools warns of what every editable installation is like.
+    quiet = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    run(*pip, "--no-build-isolation", *options, *groups, "--editable", target, env=quiet)
 
 
 def renew_constraints() -> None:
