@@ -991,8 +991,8 @@ def test_a_session_is_found_by_its_handle() -> None:
 
 
 def test_an_unreadable_session_is_found_by_its_handle() -> None:
-    locator = Locator(EPOCH, b"slot-9")
-    roster = Roster((member(1),), b"", (locator,))
+    other, locator = Locator(EPOCH, b"slot-8"), Locator(EPOCH, b"slot-9")
+    roster = Roster((member(1),), b"", (other, locator))
     assert session_with_handle(roster, locator.handle) == (locator, None)
 
 

@@ -47,6 +47,7 @@ from sessioncore_sql import (
     _schema,
     _sessions,
     _transaction,
+    aio,
     new_async_engine,
     new_engine,
     tables,
@@ -475,7 +476,10 @@ class TestFailures:
             raw.execute("ROLLBACK")
             with pytest.raises(asyncio.CancelledError):
                 await writing
-            raw.execute("BEGIN IMMEDIATE")  # nobody holds the lock
+            # It runs to its end though nobody waits for it, and then nobody holds
+            # the lock.
+            await asyncio.gather(*aio._under_way)
+            raw.execute("BEGIN IMMEDIATE")
             raw.execute("ROLLBACK")
             await store.open_epoch(ALICE, NOW, LOGIN_WINDOW)
             await engine.dispose()
