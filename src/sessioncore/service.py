@@ -293,7 +293,8 @@ class AuthService:
                 methods=("pwd",),
                 device=device,
                 held=held,
-                keep=keep if self._is_recognised(held, cookie) else frozenset(),
+                cookie=cookie,
+                keep=keep,
             )
             if admitted is not None:
                 return admitted
@@ -376,7 +377,8 @@ class AuthService:
                 methods=methods,
                 device=device,
                 held=held,
-                keep=keys if self._is_recognised(held, cookie) else frozenset(),
+                cookie=cookie,
+                keep=keys,
             )
         if admitted is None:
             self._context.refused(attempt.subject.user_id, device.cleaned().address)
@@ -1116,22 +1118,21 @@ class AuthService:
         methods: tuple[str, ...],
         device: Device,
         held: Session | None,
+        cookie: str | None,
         keep: frozenset[str],
     ) -> LoggedIn | LimitReached | Busy | None:
         # None: the epoch has ended; what was verified no longer counts.
-        carried: Mapping[str, bytes] = {}
-        if held is not None and (held.is_anonymous or held.subject == subject):
-            carried = self._data_to_carry(held, keep)
+        carried = self._data_to_carry(held, subject, cookie, keep)
         abandoned: list[Locator] = []
         unsure: dict[Locator, tuple[Session, EndReason]] = {}
         for _ in range(TRIES):
             now = self._context.now()
             roster = self._sessions.roster(subject)
             # Which of them an admission of unknown fate has ended, if any.
-            gone = missing_from(roster, tuple(unsure.values()))
-            self._context.these_ended(gone)
-            for session, _ in gone:
-                del unsure[session.locator]
+            missing = missing_from(roster, tuple(unsure.values()))
+            self._context.these_ended(missing)
+            for gone, _reason in missing:
+                del unsure[gone.locator]
             plan = decide_admission(
                 roster,
                 policy,
@@ -1189,18 +1190,25 @@ class AuthService:
             return None
         return session if session is not None and was_issued(session, presented) else None
 
-    def _is_recognised(self, held: Session | None, cookie: str | None) -> bool:
-        # Whether by an id that is still good, as handing over its data takes.
+    def _data_to_carry(
+        self,
+        held: Session | None,
+        subject: Subject,
+        cookie: str | None,
+        keep: frozenset[str],
+    ) -> Mapping[str, bytes]:
         presented = SessionId.parse(cookie)
-        if presented is None:
-            return False
+        if not keep or held is None or presented is None:
+            return {}
+        if not held.is_anonymous and held.subject != subject:
+            return {}
+        # A retired id ends what it stood for, but is handed nothing.
         now = self._context.now()
         judgement = decide_authentication(held, presented, self._context.policies, now, now)
-        return isinstance(judgement, Accept)
-
-    def _data_to_carry(self, held: Session, keep: frozenset[str]) -> Mapping[str, bytes]:
+        if not isinstance(judgement, Accept):
+            return {}
         try:
-            data = self._sessions.read_data(held.locator) if keep else None
+            data = self._sessions.read_data(held.locator)
         except CorruptRecord:
             # Nobody can read it, and it must not keep its user from signing in.
             return {}

@@ -977,6 +977,28 @@ def restart_beside_a_sign_in_in_the_same_browser(*, by_password: bool) -> Scene:
     return scene
 
 
+def restart_beside_a_sign_in_of_somebody_else(*, by_password: bool) -> Scene:
+    def scene(stage: Stage) -> Ending:
+        stage.has_alice()
+        mine = stage.signed_in()
+        auth = stage.service()
+        stage.actor("user", keeps_or_changes(stage, mine, by_password=by_password))
+
+        async def takes_over_the_browser() -> object:
+            attempt = await auth.begin("bob")
+            return await auth.establish(attempt, methods=("otp",), cookie=mine.reveal())
+
+        stage.actor("tab", takes_over_the_browser())
+
+        def ending() -> None:
+            if "tab: find -> Session" in stage.trace and isinstance(stage.result("tab"), LoggedIn):
+                assert not stage.roster(), "the session that was held outlived the sign-in"
+
+        return ending
+
+    return scene
+
+
 @pytest.mark.parametrize("by_password", [False, True])
 @pytest.mark.parametrize(
     "rival",
@@ -985,6 +1007,7 @@ def restart_beside_a_sign_in_in_the_same_browser(*, by_password: bool) -> Scene:
         restart_beside_a_logout,
         restart_beside_a_revocation,
         restart_beside_a_sign_in_in_the_same_browser,
+        restart_beside_a_sign_in_of_somebody_else,
     ],
 )
 def test_a_kept_session_does_not_escape_what_ends_it(
