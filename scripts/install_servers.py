@@ -9,9 +9,11 @@ must be there. A missing one is installed where that can be done without asking
 run that silently leaves a store out proves less than it seems to.
 """
 
+import os
 import shutil
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import debian
 
@@ -24,10 +26,22 @@ class Server:
     brew: str
 
     def is_missing(self) -> bool:
-        return shutil.which(self.program) is None
+        return shutil.which(self.program, path=os.pathsep.join(search_path())) is None
 
 
-SERVERS = (Server("redis-server", apt="redis-server", dnf="redis", brew="redis"),)
+def search_path() -> list[str]:
+    """
+    Where programs may be: Debian keeps servers off the path of ordinary users.
+    """
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return [*os.get_exec_path(), "/usr/sbin", "/usr/local/sbin", *map(str, versions)]
+
+
+SERVERS = (
+    Server("redis-server", apt="redis-server", dnf="redis", brew="redis"),
+    Server("initdb", apt="postgresql", dnf="postgresql-server", brew="postgresql"),
+    Server("mariadbd", apt="mariadb-server", dnf="mariadb-server", brew="mariadb"),
+)
 
 
 def main() -> int:

@@ -1,12 +1,11 @@
 """
-Servers that tests start for themselves, as child processes, and stop again.
+A redis-server of one's own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -17,35 +16,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from servers.local import PATIENCE_SECONDS, binary, free_port
+
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
 
-PATIENCE_SECONDS = 20.0
-"""After which a server that is not ready is taken for broken."""
-
 _POLL_SECONDS = 0.01
 _PORTS_TRIED = 5
-
-
-def free_port() -> int:
-    """
-    A loopback port that nobody listens on at the moment.
-    """
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
-def binary(name: str, package: str) -> str:
-    """
-    Where the program *name* is; says how to get it if it is not there.
-    """
-    path = shutil.which(name)
-    if path is None:
-        raise RuntimeError(f"{name} is not installed; on Debian: apt-get install {package}")
-    return path
 
 
 class RedisServer:
