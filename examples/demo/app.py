@@ -16,7 +16,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from threading import Event, Thread
 from typing import TYPE_CHECKING, Final
 
 # So that the modules beside this one have the same names for whoever imports them
@@ -29,7 +28,7 @@ from examples.demo.audit import AuditTrail
 from examples.demo.handlers import DemoUser, Site, outage, refused_origin
 from examples.demo.middleware import OriginGuard, SessionMiddleware
 from examples.demo.server import Server, listen
-from sessioncore import AuthService, Busy, Policies, Policy, StoreError
+from sessioncore import AuthService, Busy, Policies, Policy, Purger, StoreError
 from sessioncore.system import SystemClock
 from sessioncore_argon2 import Argon2PasswordHasher
 from sessioncore_sql import SqlCredentialStore, SqlSessionStore, new_engine
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 DATABASE: Final = Path(__file__).resolve().parents[2] / ".demo" / "sessions.db"
 PORT: Final = 8000
-
-_PURGE_INTERVAL: Final = timedelta(minutes=1)
 
 
 # Figures to watch, not to copy: the id changes every 20 seconds instead of 15
@@ -127,18 +124,11 @@ def ensure_demo_user(credentials: SqlCredentialStore, passwords: PasswordHasher)
     credentials.add_user(DemoUser.USER_ID, DemoUser.USERNAME, encoded)
 
 
-def keep_house(auth: AuthService, stopped: Event) -> None:
+def purging_failed(error: StoreError) -> None:
     """
-    Delete what has expired, now and then. No promise rests on it.
+    Say so. No promise rests on purging, and the next round makes up for it.
     """
-    while True:
-        try:
-            while auth.purge().more:
-                pass
-        except StoreError as error:
-            print(f"Purging did not work this time: {error}", file=sys.stderr)
-        if stopped.wait(_PURGE_INTERVAL.total_seconds()):
-            return
+    print(f"Purging did not work this time: {error}", file=sys.stderr)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,7 +158,6 @@ def serve(server: Server, database: Path) -> None:
     Make the parts, say how to sign in, and answer requests until interrupted.
     """
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stopped = Event()
     with ExitStack() as stack:
         engine = new_engine(URL.create("sqlite", database=str(database)))
         stack.callback(engine.dispose)
@@ -185,10 +174,7 @@ def serve(server: Server, database: Path) -> None:
             clock=SystemClock(),
         )
         server.set_app(app)
-        keeper = Thread(target=keep_house, args=(auth, stopped), name="keep-house")
-        keeper.start()
-        stack.callback(keeper.join)
-        stack.callback(stopped.set)
+        stack.enter_context(Purger(auth, on_error=purging_failed))
         print(f"The demo is at    http://{server.hosts[0]}/")
         print(f"Sign in as        {DemoUser.USERNAME}")
         print(f"with the password {DemoUser.PASSWORD}")

@@ -15,6 +15,7 @@ from sessioncore.errors import (
     InvalidPolicy,
     OutcomeUnknown,
     PasswordChangedButSessionsLive,
+    RevocationUnconfirmed,
     SessionCoreError,
     StoreError,
     StoreUnavailable,
@@ -49,6 +50,7 @@ from sessioncore.outcomes import (
 )
 from sessioncore.policy import OnLimit, OnReuse, Policies, Policy, Standard
 from sessioncore.ports import Purged
+from sessioncore.purger import AsyncPurger, Purger
 from sessioncore.service import AuthService
 from sessioncore.session import Device, Locator, Session, SessionId, Subject
 from sessioncore.system import SystemClock
@@ -58,6 +60,7 @@ __all__ = [
     "Active",
     "AsyncAuthService",
     "AsyncInProcessLoginThrottle",
+    "AsyncPurger",
     "Attempt",
     "AttemptSpent",
     "AuthService",
@@ -93,8 +96,10 @@ __all__ = [
     "Policies",
     "Policy",
     "Purged",
+    "Purger",
     "ReauthenticationOutcome",
     "Refused",
+    "RevocationUnconfirmed",
     "Revoked",
     "Rotated",
     "RotationOutcome",

@@ -35,6 +35,15 @@ class OutcomeUnknown(StoreError):
     """
 
 
+class RevocationUnconfirmed(OutcomeUnknown):
+    """
+    What was ended is gone, but too few replicas have said so: a failover may bring it back.
+
+    Raised only by stores that were asked to wait for replicas. Repeating asks
+    again, and ends nothing twice.
+    """
+
+
 class CorruptRecord(StoreError):
     """
     What the store holds is unreadable, newer than this version, or contradicts itself.
