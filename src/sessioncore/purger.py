@@ -159,7 +159,7 @@ class AsyncPurger:
         self._limit = limit
         self._on_error = on_error
         self._entropy = entropy or SystemEntropy()
-        self._stopping = asyncio.Event()
+        self._stopping: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -179,9 +179,9 @@ class AsyncPurger:
         Begin, unless it has begun. To be called where the event loop runs.
         """
         if self._task is None:
-            self._stopping.clear()
             loop = asyncio.get_running_loop()
-            self._task = loop.create_task(self._run(), name="sessioncore-purger")
+            self._stopping = loop.create_future()
+            self._task = loop.create_task(self._run(self._stopping), name="sessioncore-purger")
 
     async def stop(self) -> None:
         """
@@ -189,31 +189,29 @@ class AsyncPurger:
 
         Returns when the task has ended. Idempotent.
         """
-        self._stopping.set()
+        if self._stopping is not None and not self._stopping.done():
+            self._stopping.set_result(None)
         if self._task is not None:
             await self._task
             self._task = None
 
-    async def _run(self) -> None:
-        while not await self._stopped_within(pause(self._every, self._entropy)):
-            await self._round()
+    async def _run(self, stopping: asyncio.Future[None]) -> None:
+        while True:
+            await asyncio.wait(
+                (stopping,), timeout=pause(self._every, self._entropy).total_seconds()
+            )
+            if stopping.done():
+                return
+            await self._round(stopping)
 
-    async def _round(self) -> None:
+    async def _round(self, stopping: asyncio.Future[None]) -> None:
         try:
             more = True
-            while more and not self._stopping.is_set():
+            while more and not stopping.done():
                 more = (await self._auth.purge(self._limit)).more
         except StoreError as error:
             if self._on_error is not None:
                 self._on_error(error)
-
-    async def _stopped_within(self, time: timedelta) -> bool:
-        try:
-            async with asyncio.timeout(time.total_seconds()):
-                await self._stopping.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 def pause(every: timedelta, entropy: Entropy) -> timedelta:
