@@ -2,8 +2,8 @@
 The ports: what the domain needs from the world, as protocols.
 
 A port's docstrings are its specification; :mod:`sessioncore.testing` checks
-them sentence by sentence, as far as one healthy store can show them. Law 5, and
-what "acknowledged" means on a disk, take faults, which a store's own tests
+them sentence by sentence, as far as one healthy store can show them. Laws 5 and 6,
+and what "acknowledged" means on a disk, take faults, which a store's own tests
 inject. Each store port stands twice, for threads and for asyncio, with the same
 names and the same laws (ADR-0004, ADR-0006).
 
@@ -23,6 +23,10 @@ Laws that every store operation shares:
     :class:`~sessioncore.errors.StoreUnavailable`; a write whose fate is unknown
     raises :class:`~sessioncore.errors.OutcomeUnknown`. No driver exception
     escapes, and neither does any byte of a record in an exception's text.
+6.  *In time.* A call answers or raises within the deadline that its store was
+    made with, whatever the server and the network do. A deadline that passes
+    before anything was sent is :class:`~sessioncore.errors.StoreUnavailable`,
+    and for a write that was sent :class:`~sessioncore.errors.OutcomeUnknown`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from __future__ import annotations
 import pickle
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
 
+import pytest
+
 from sessioncore.ports import (
     AsyncCredentialStore,
     AsyncSessionStore,
@@ -27,6 +29,7 @@ from sessioncore_memory import (
 )
 
 
+@pytest.mark.store("memory", "-")
 class TestMemorySessionStore(SessionStoreContract):
     def new_store(self) -> AbstractContextManager[SessionStore]:
         return nullcontext(MemorySessionStore())
@@ -35,6 +38,7 @@ class TestMemorySessionStore(SessionStoreContract):
         return everything_in(store)
 
 
+@pytest.mark.store("memory", "-")
 class TestAsyncMemorySessionStore(AsyncSessionStoreContract):
     def new_store(self) -> AbstractAsyncContextManager[AsyncSessionStore]:
         return nullcontext(AsyncMemorySessionStore())
@@ -43,6 +47,7 @@ class TestAsyncMemorySessionStore(AsyncSessionStoreContract):
         return everything_in(store._store)
 
 
+@pytest.mark.store("memory", "-")
 class TestMemoryCredentialStore(CredentialStoreContract):
     def new_store(self) -> AbstractContextManager[CredentialStore]:
         return nullcontext(MemoryCredentialStore())
@@ -57,6 +62,7 @@ class TestMemoryCredentialStore(CredentialStoreContract):
         store.add_user(user_id, username, password_hash)
 
 
+@pytest.mark.store("memory", "-")
 class TestAsyncMemoryCredentialStore(AsyncCredentialStoreContract):
     def new_store(self) -> AbstractAsyncContextManager[AsyncCredentialStore]:
         return nullcontext(AsyncMemoryCredentialStore())
