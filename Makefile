@@ -5,11 +5,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 CODE := $(wildcard src tests examples benchmarks scripts)
 
-.PHONY: help test demo format clean constraints
+.PHONY: help test demo races format clean constraints
 
 help:
 	@echo "make test         everything that must hold: linters, types, layers, tests, coverage"
 	@echo "make demo         a small app with sign-in, on this machine"
+	@echo "make races        the same races on other session libraries, and a table of them"
 	@echo "make format       put the code into shape"
 	@echo "make constraints  renew requirements/constraints.txt"
 	@echo "make clean        remove everything that can be made again"
@@ -28,6 +29,10 @@ demo:
 	$(PYTHON) scripts/bootstrap.py demo
 	exec $(BIN)/python -m examples.demo.app
 
+races:
+	PYTHONPATH=scripts $(PYTHON) benchmarks/races/environment.py
+	PYTHONPATH=src:src/adapters .venv-races/bin/python -m benchmarks.races
+
 format:
 	$(PYTHON) scripts/bootstrap.py dev
 	$(BIN)/ruff check --fix
@@ -37,7 +42,7 @@ constraints:
 	$(PYTHON) scripts/bootstrap.py constraints
 
 clean:
-	rm -rf .venv .demo build dist htmlcov .coverage .coverage.* .hypothesis
+	rm -rf .venv .venv-races .demo build dist htmlcov .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests scripts $(wildcard examples benchmarks) \
 		'(' -name __pycache__ -o -name '*.egg-info' ')' -prune -exec rm -rf '{}' +

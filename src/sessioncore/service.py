@@ -769,8 +769,9 @@ class AuthService:
         End all sessions of a user at once.
 
         When this has returned, every session that existed before is dead, and
-        whatever was in flight (a sign-in whose password was read before, a
-        renewal, a step-up) comes to nothing.
+        whatever was in flight (a renewal, a step-up, an attempt that was begun)
+        comes to nothing. A ``login`` under way verifies its password anew,
+        against the hash that is stored by then.
 
         Call it also whenever the application itself writes a password, disables
         a user or deletes one: after that is committed.
