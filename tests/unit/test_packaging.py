@@ -158,4 +158,4 @@ def test_whatever_the_project_names_is_pinned() -> None:
         *(requirement for one in (*extras, *groups) for requirement in one),
     ]
     names = {normal(re.split(r"[\[<>=!~; ]", requirement)[0]) for requirement in named}
-    assert names <= set(pins())
+    assert names - {"sessioncore"} <= set(pins())  # extras may include each other
