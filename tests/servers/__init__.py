@@ -2,7 +2,21 @@
 Servers that tests start for themselves, as child processes, and stop again.
 """
 
+from .certificates import Certificates
+from .mariadb import MariaDbServer
+from .postgresql import PostgresServer
 from .proxy import Proxy, Weather
+from .redis_cluster import RedisCluster
 from .redis_server import RedisServer
+from .sentinel import Watched
 
-__all__ = ["Proxy", "RedisServer", "Weather"]
+__all__ = [
+    "Certificates",
+    "MariaDbServer",
+    "PostgresServer",
+    "Proxy",
+    "RedisCluster",
+    "RedisServer",
+    "Watched",
+    "Weather",
+]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _CHUNK_BYTES = 65_536
+_DRIP_SECONDS = 0.4
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER, no time to linger: closing sends RST
 
 
@@ -31,6 +32,7 @@ class Weather(enum.Enum):
     REPLIES_LOST = "requests are forwarded, replies are swallowed"
     BLACK_HOLE = "nothing is forwarded, and nobody is told"
     CUT = "every connection is reset, and so is every new one"
+    DRIP = "requests are forwarded, replies come one byte at a time, and slowly"
 
 
 class Proxy:
@@ -96,6 +98,12 @@ class Proxy:
         """
         self._wait(self._cut())
 
+    def lead_to(self, port: int) -> None:
+        """
+        Forward to another server from now on. Every connection there is is reset.
+        """
+        self._wait(self._lead_to(port))
+
     def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_SECONDS)
 
@@ -124,6 +132,10 @@ class Proxy:
     async def _cut(self) -> None:
         for stream in tuple(self._streams):
             self._reset(stream)
+
+    async def _lead_to(self, port: int) -> None:
+        self._target = port
+        await self._cut()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._weather is Weather.CUT:
@@ -158,6 +170,8 @@ class Proxy:
                     self._reset(sink)
                     self._reset(back)
                     self._lost.set()
+                elif replies and self._weather is Weather.DRIP:
+                    await self._drip(chunk, sink)
                 elif not self._swallows(replies=replies):
                     sink.write(chunk)
                     await sink.drain()
@@ -170,6 +184,13 @@ class Proxy:
                     self._streams.discard(stream)
                     with contextlib.suppress(OSError):
                         stream.close()
+
+    async def _drip(self, chunk: bytes, sink: asyncio.StreamWriter) -> None:
+        for at in range(len(chunk)):
+            if self._weather is Weather.DRIP and at:
+                await asyncio.sleep(_DRIP_SECONDS)
+            sink.write(chunk[at : at + 1])
+            await sink.drain()
 
     def _swallows(self, *, replies: bool) -> bool:
         return self._weather is Weather.BLACK_HOLE or (

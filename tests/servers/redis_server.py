@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 
 import redis
 from redis.backoff import NoBackoff
@@ -21,6 +23,8 @@ from servers.local import PATIENCE_SECONDS, binary, free_port
 if TYPE_CHECKING:
     from collections.abc import Generator
     from types import TracebackType
+
+    from servers.certificates import Certificates
 
 _POLL_SECONDS = 0.01
 _PORTS_TRIED = 5
@@ -37,11 +41,29 @@ class RedisServer:
             an underscore stands for a dash.
 
         unix_socket: Listen on a socket in the folder and on no port.
+
+        tls: Speak TLS on the port, and nothing else.
+
+        sentinel: Be a Sentinel, which so far watches nothing.
+
+        program: The server; ``valkey-server`` takes the same settings.
     """
 
-    def __init__(self, *, unix_socket: bool = False, **settings: str) -> None:
-        self._settings = {name.replace("_", "-"): value for name, value in settings.items()}
+    def __init__(
+        self,
+        *,
+        unix_socket: bool = False,
+        tls: Certificates | None = None,
+        sentinel: bool = False,
+        program: str = "redis-server",
+        **settings: str,
+    ) -> None:
+        self.settings = {name.replace("_", "-"): value for name, value in settings.items()}
+        """What was asked for, by the names that the server has for it."""
         self._unix_socket = unix_socket
+        self._tls = tls
+        self._sentinel = sentinel
+        self._program = program
         self._port = 0
         self._folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,6 +103,20 @@ class RedisServer:
         return self._process
 
     @property
+    def runs(self) -> bool:
+        """
+        Whether it has been started and not been killed.
+        """
+        return self._process is not None
+
+    @property
+    def log(self) -> str:
+        """
+        What the server has said.
+        """
+        return (self.folder / "log").read_text(errors="replace")
+
+    @property
     def port(self) -> int:
         """
         The loopback port it listens on; 0 if it has a socket instead.
@@ -94,6 +130,9 @@ class RedisServer:
         """
         if self._unix_socket:
             return f"unix://{self.folder / 'redis.sock'}"
+        if self._tls is not None:
+            authority = quote(str(self._tls.authority), safe="")
+            return f"rediss://127.0.0.1:{self._port}?ssl_ca_certs={authority}"
         return f"redis://127.0.0.1:{self._port}"
 
     @contextlib.contextmanager
@@ -108,7 +147,7 @@ class RedisServer:
             **{
                 "retry": Retry(NoBackoff(), 0),
                 "socket_timeout": 5,
-                "password": self._settings.get("requirepass"),
+                "password": self.settings.get("requirepass"),
                 **settings,
             },
         )
@@ -119,7 +158,7 @@ class RedisServer:
         """
         Start the server, where it was if it ran before, and wait until it is ready.
         """
-        program = binary("redis-server", "redis-server")
+        program = binary(self._program, self._program)
         for attempt in range(_PORTS_TRIED):
             if not self._unix_socket and not self._port:
                 self._port = free_port()
@@ -133,7 +172,7 @@ class RedisServer:
             # Someone else may have taken the port meanwhile.
             if attempt + 1 < _PORTS_TRIED:
                 self._port = 0
-        raise RuntimeError(f"redis-server does not start:\n{(self.folder / 'log').read_text()}")
+        raise RuntimeError(f"{self._program} does not start:\n{self.log}")
 
     def kill(self) -> None:
         """
@@ -144,6 +183,17 @@ class RedisServer:
             self._process.wait(PATIENCE_SECONDS)
             self._process = None
 
+    @contextlib.contextmanager
+    def stopped(self) -> Generator[None, None, None]:
+        """
+        Stop the server as a debugger would: it keeps its connections and answers nobody.
+        """
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+
     def restart(self) -> None:
         """
         Kill the server and start it again at the same place.
@@ -152,14 +202,22 @@ class RedisServer:
         self.start()
 
     def _arguments(self) -> list[str]:
+        if self._sentinel:
+            # It keeps what it learns in its file, and refuses to start without one.
+            file = self.folder / "sentinel.conf"
+            if not file.exists():
+                file.write_text(f"port {self._port}\nbind 127.0.0.1\ndir {self.folder}\n")
+            return [str(file), "--sentinel"]
+        port = str(self._port)
         settings = {
-            "port": str(self._port),
+            **({"port": port} if self._tls is None else {"port": "0", "tls-port": port}),
+            **({} if self._tls is None else self._tls.settings),
             "bind": "127.0.0.1",
             "dir": str(self.folder),
             "save": "",
             "appendonly": "no",
             **({"unixsocket": str(self.folder / "redis.sock")} if self._unix_socket else {}),
-            **self._settings,
+            **self.settings,
         }
         return [part for name, value in settings.items() for part in (f"--{name}", value)]
 

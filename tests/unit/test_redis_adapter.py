@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,32 @@ import redis
 import redis.asyncio
 from hypothesis import given
 from hypothesis import strategies as st
-from redis.exceptions import ResponseError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    ResponseError,
+    TryAgainError,
+)
+from redis_sessions import (
+    ALICE,
+    BOB,
+    LIFETIME,
+    NOW,
+    WINDOW,
+    a_change,
+    a_session,
+    every_operation,
+    moved,
+    sign_in,
+    touched,
+)
 
 from servers import RedisServer
 from sessioncore.errors import CorruptRecord, OutcomeUnknown, StoreUnavailable
 from sessioncore.ports import Admission, DataWrite, Purged
 from sessioncore.session import (
-    DataChange,
     Device,
     Epoch,
     Locator,
@@ -45,15 +64,8 @@ HERE = Path(__file__).parent
 GOLDEN = HERE.parent / "golden" / "redis"
 PACKAGE = Path(calls.__file__).parent
 
-NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
-WINDOW = timedelta(minutes=10)
-LIFETIME = timedelta(hours=1)
 TAG_KEY = b"a key for the tests of this page"
 DEADLINE_SECONDS = 10.0
-
-ALICE = Subject.user("alice")
-BOB = Subject.user("bob")
-AGENT = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/140.0.0.0 Safari/537.36"
 
 
 @pytest.fixture(scope="module")
@@ -77,48 +89,6 @@ def store(client: Any) -> RedisSessionStore:
 # redis-py gives most methods of its clients no types.
 untyped_redis: Any = redis.Redis
 
-_count = iter(range(1, 1 << 40))
-
-
-def unique(size: int) -> bytes:
-    return next(_count).to_bytes(size, "big")
-
-
-def a_session(subject: Subject, epoch: Epoch, **fields: Any) -> Session:
-    made = Session(
-        locator=Locator(epoch, unique(6)),
-        subject=subject,
-        policy="default",
-        methods=("pwd",),
-        created_at=NOW,
-        authenticated_at=NOW,
-        changed_at=NOW,
-        last_seen_at=NOW,
-        keep_until=NOW + LIFETIME,
-        family=unique(8),
-        current=unique(32),
-        stamp=unique(8),
-    )
-    return replace(made, **fields)
-
-
-def sign_in(store: RedisSessionStore, subject: Subject = ALICE, **fields: Any) -> Session:
-    session = a_session(subject, store.open_epoch(subject, NOW, WINDOW), **fields)
-    assert store.admit(session, (), None, NOW) is Admission.ADMITTED
-    return session
-
-
-def touched(session: Session, **fields: Any) -> Session:
-    return replace(session, stamp=unique(8), **fields)
-
-
-def moved(session: Session) -> Session:
-    return touched(session, locator=Locator(session.locator.epoch, unique(6)))
-
-
-def a_change(**put: bytes) -> DataChange:
-    return DataChange(put=put, stamp=unique(8), capacity=1000)
-
 
 def main_key(client: Any) -> bytes:
     key: bytes
@@ -126,31 +96,16 @@ def main_key(client: Any) -> bytes:
     return key
 
 
-def every_operation(store: RedisSessionStore) -> None:
-    session = sign_in(store, methods=("pwd", "otp"), device=Device("192.0.2.1", AGENT))
-    other = sign_in(store)
-    assert store.find(session.locator) == session
-    newer = touched(session)
-    assert store.replace(session, newer)
-    assert len(store.roster(ALICE).sessions) == 2
-    assert store.write_data(newer.locator, a_change(colour=b'"red"')) is DataWrite.WRITTEN
-    assert store.read_data(newer.locator) is not None
-    assert store.delete(other.locator)
-    assert store.restart(newer, moved(newer)) is not None
-    assert store.purge(NOW, 10).sessions == 0
-    assert store.delete_user(ALICE) == 1
-
-
 # Construction
 
 
 def test_an_asynchronous_client_is_refused_by_the_store_for_threads() -> None:
-    with pytest.raises(TypeError, match=r"redis\.Redis, not redis\.asyncio\.client\.Redis"):
+    with pytest.raises(TypeError, match=r"RedisCluster, not redis\.asyncio\.client\.Redis"):
         RedisSessionStore(redis.asyncio.Redis())  # type: ignore[arg-type]
 
 
 def test_a_client_for_threads_is_refused_by_the_asynchronous_store() -> None:
-    with pytest.raises(TypeError, match=r"redis\.asyncio\.Redis, not redis\.client\.Redis"):
+    with pytest.raises(TypeError, match=r"asyncio\.RedisCluster, not redis\.client\.Redis"):
         AsyncRedisSessionStore(redis.Redis())  # type: ignore[arg-type]
 
 
@@ -180,7 +135,10 @@ def test_a_tag_key_that_is_text_is_refused() -> None:
 
 def test_the_tag_key_and_the_client_are_not_shown() -> None:
     shown = repr(RedisSessionStore(redis.Redis(password="open sesame"), tag_key=TAG_KEY))
-    assert shown == "RedisSessionStore(prefix='sessioncore')"
+    assert shown == (
+        "RedisSessionStore(prefix='sessioncore', deadline=datetime.timedelta(seconds=2),"
+        " wait_replicas=0)"
+    )
 
 
 def test_a_client_that_was_handed_in_stays_open(client: Any) -> None:
@@ -210,6 +168,7 @@ def test_both_stores_are_the_same_program() -> None:
             "AsyncGenerator": "Generator",
             "redis.asyncio": "redis",
             "check_async_client": "check_sync_client",
+            "new_async_client": "new_sync_client",
             "aclose": "close",
             "async def": "def",
             "await ": "",
@@ -870,21 +829,39 @@ def test_a_server_that_is_busy_with_a_script_has_written_nothing() -> None:
         assert store.find(session.locator) == session
 
 
-def test_a_refusal_that_may_follow_a_lost_attempt_has_an_unknown_outcome() -> None:
-    def meaning(error: Exception, retries: int) -> type:
-        return type(failure(error, writes=True, retries=retries))
+def test_a_refusal_has_written_nothing_and_what_is_not_understood_is_unknown() -> None:
+    def meaning(error: Exception) -> type:
+        return type(failure(error, may_have_written=True))
 
-    busy = ResponseError("BUSY Redis is busy running a script.")
-    full = redis.OutOfMemoryError("command not allowed")
-    assert meaning(busy, 0) is StoreUnavailable
-    assert meaning(busy, 10) is OutcomeUnknown
-    assert meaning(full, 0) is meaning(full, 10) is StoreUnavailable
-    assert meaning(ResponseError("ERR something new"), 0) is OutcomeUnknown
+    demoted = redis.ConnectionError("The previous master is now a slave")
+    demoted.__context__ = redis.ReadOnlyError("READONLY You can't write against a replica.")
+    for refusal in (
+        ResponseError("BUSY Redis is busy running a script."),
+        redis.OutOfMemoryError("command not allowed"),
+        redis.BusyLoadingError("Redis is loading the dataset in memory"),
+        NoPermissionError("this user has no permissions to run the 'evalsha' command"),
+        ResponseError("NOREPLICAS Not enough good replicas to write."),
+        MovedError("1 127.0.0.1:7001"),
+        AskError("1 127.0.0.1:7001"),
+        TryAgainError("Multiple keys request during rehashing of slot"),
+        ClusterDownError("CLUSTERDOWN The cluster is down"),
+        demoted,
+    ):
+        assert meaning(refusal) is StoreUnavailable, refusal
+    for other in (
+        ResponseError("ERR something new"),
+        ResponseError("ERR The user executing the script can't run this command"),
+        NoPermissionError("no permissions script: 0, on @user_script:7."),
+        redis.ConnectionError("Connection closed by server."),
+        redis.TimeoutError("Timeout reading from socket"),
+        TimeoutError(),
+    ):
+        assert meaning(other) is OutcomeUnknown, other
 
 
 def test_arguments_that_a_server_quotes_are_not_passed_on() -> None:
     error = ResponseError("unknown command 'EVALSHA', with args beginning with: 'secret'")
-    translated = failure(error, writes=True, retries=0)
+    translated = failure(error, may_have_written=True)
     translated.__cause__ = error
     assert not any("secret" in text for text in texts(translated))
 
@@ -1005,8 +982,8 @@ def test_check_names_what_weakens_the_promises() -> None:
     ):
         findings = [weakness.finding for weakness in RedisSessionStore(client).check()]
     for expected in (
-        "repeats commands",
-        "no time limit",
+        "repeats attempts to connect",
+        "no time limit for reading",
         "allkeys-lru",
         "tag key is kept in Redis",
         "appendfsync is everysec",
@@ -1032,7 +1009,9 @@ def test_check_does_without_what_it_may_not_ask(shared: RedisServer, client: Any
         commands=["-info", "-config"],
         reset=True,
     )
-    with shared.client(username="curious", password="any") as confined:
+    with shared.client(
+        username="curious", password="any", socket_timeout=1, socket_connect_timeout=1
+    ) as confined:
         store = RedisSessionStore(confined, tag_key=TAG_KEY)
         (weakness,) = store.check()
     assert "INFO" in weakness.finding

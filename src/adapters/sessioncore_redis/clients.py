@@ -1,18 +1,26 @@
 """
-What a store asks of the client that it is given.
+What a store asks of the client that it is given, and of its settings.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import redis
 import redis.asyncio
+import redis.asyncio.retry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from sessioncore.errors import CorruptRecord
+from sessioncore.errors import CorruptRecord, StoreUnavailable
+from sessioncore_redis.bounds import BoundedPool, bounded_by
+from sessioncore_redis.failures import DRIVER_ERRORS
 from sessioncore_redis.layout import TAG_KEY_BYTES, Layout
+from sessioncore_redis.trips import Trip
 
 if TYPE_CHECKING:
     from attrs import Attribute
@@ -20,23 +28,21 @@ if TYPE_CHECKING:
 TAG_KEY_SIZES: Final = range(16, 65)
 """How long a tag key may be: at least 128 bits, at most what BLAKE2b takes."""
 
-SOCKET_TIMEOUT: Final = 2.0
-"""Seconds that a connection of ``connect`` waits for the server."""
+DEADLINE: Final = timedelta(seconds=2)
+"""How long one operation may take, unless told otherwise."""
 
 # None of these characters means anything in a pattern or a cluster key.
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.:/-]{1,64}")
 
-AnyClient = redis.Redis | redis.asyncio.Redis
+AnyClient = redis.Redis | redis.RedisCluster | redis.asyncio.Redis | redis.asyncio.RedisCluster
 
 
 def check_sync_client(_store: object, _field: Attribute[Any], client: object) -> None:
     """
     Refuse what is no client for threads, or one that would break a promise.
     """
-    if not isinstance(client, redis.Redis):
-        raise TypeError(f"client: a redis.Redis, not {_named(client)}")
-    if getattr(client.connection_pool, "cache", None) is not None:
-        raise ValueError("client: its cache_config would answer for the server; leave it out")
+    if not isinstance(client, (redis.Redis, redis.RedisCluster)):
+        raise TypeError(f"client: a redis.Redis or redis.RedisCluster, not {_named(client)}")
     _check_settings(client)
 
 
@@ -44,8 +50,10 @@ def check_async_client(_store: object, _field: Attribute[Any], client: object) -
     """
     Refuse what is no client for asyncio, or one that would break a promise.
     """
-    if not isinstance(client, redis.asyncio.Redis):
-        raise TypeError(f"client: a redis.asyncio.Redis, not {_named(client)}")
+    if not isinstance(client, (redis.asyncio.Redis, redis.asyncio.RedisCluster)):
+        raise TypeError(
+            f"client: a redis.asyncio.Redis or redis.asyncio.RedisCluster, not {_named(client)}"
+        )
     _check_settings(client)
 
 
@@ -73,6 +81,55 @@ def check_tag_key(_store: object, _field: Attribute[Any], tag_key: object) -> No
         )
 
 
+def check_deadline(_store: object, _field: Attribute[Any], deadline: object) -> None:
+    """
+    Refuse a deadline that is over before anything began.
+    """
+    if not isinstance(deadline, timedelta):
+        raise TypeError(f"deadline: a timedelta, not {_named(deadline)}")
+    if deadline <= timedelta(0):
+        raise ValueError("deadline: longer than nothing")
+
+
+def check_wait_replicas(_store: object, _field: Attribute[Any], replicas: object) -> None:
+    """
+    Refuse what is no number of replicas.
+    """
+    if not isinstance(replicas, int) or isinstance(replicas, bool):
+        raise TypeError(f"wait_replicas: a number, not {_named(replicas)}")
+    if replicas < 0:
+        raise ValueError("wait_replicas: 0 or more")
+
+
+def new_sync_client(url: str, deadline: timedelta, *, cluster: bool) -> Any:
+    """
+    Make a client for threads that keeps to *deadline*.
+
+    Raises:
+        StoreUnavailable: No node of the cluster answered. Other clients connect
+            when they are first used.
+    """
+    settings = {**_limits(deadline, cluster=cluster), "retry": Retry(NoBackoff(), 0)}
+    if not cluster:
+        return untyped(redis.Redis).from_pool(untyped(BoundedPool).from_url(url, **settings))
+    try:
+        with bounded_by(Trip(deadline)):
+            return untyped(redis.RedisCluster).from_url(
+                url, connection_pool_class=BoundedPool, **settings
+            )
+    except DRIVER_ERRORS as error:
+        raise StoreUnavailable("the cluster did not answer") from error
+
+
+def new_async_client(url: str, deadline: timedelta, *, cluster: bool) -> Any:
+    """
+    Make a client for asyncio that keeps to *deadline*.
+    """
+    kind = untyped(redis.asyncio.RedisCluster if cluster else redis.asyncio.Redis)
+    retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
+    return kind.from_url(url, retry=retry, **_limits(deadline, cluster=cluster))
+
+
 def untyped(driver: Any) -> Any:
     """
     Return *driver* itself, where redis-py's types stop short.
@@ -80,22 +137,45 @@ def untyped(driver: Any) -> Any:
     return driver
 
 
-def specimen_of(client: AnyClient) -> Any:
+@dataclass(frozen=True, slots=True)
+class Settings:
     """
-    Return a connection as the client makes them, not connected to anything.
+    What a client does by itself.
+    """
 
-    What it does by default differs between versions of redis-py, and between
+    connect_timeout: float | None
+    read_timeout: float | None
+    connects_again: bool
+    """Whether it repeats an attempt to connect by itself."""
+
+    waits_for_connection: float | None
+    """For how many seconds it waits for a connection when all are in use; ``None`` for ever."""
+
+    asks_before: float | None
+    """For how many seconds it may ask Sentinels in turn where to connect; ``None`` for ever."""
+
+    reads_replicas: bool
+    for_threads: bool
+
+
+def settings_of(client: AnyClient) -> Settings:
+    """
+    Find out how *client* is set up.
+
+    What is so by default differs between versions of redis-py, and between
     clients made from arguments and from a URL. A connection knows.
     """
-    pool: Any = client.connection_pool
-    return pool.connection_class(**pool.connection_kwargs)
-
-
-def retries_of(client: AnyClient) -> int:
-    """
-    Return how often the client repeats a command by itself; negative for without end.
-    """
-    return int(specimen_of(client).retry.get_retries())
+    pool = _pool_of(client)
+    specimen = _specimen_of(pool)
+    return Settings(
+        connect_timeout=specimen.socket_connect_timeout,
+        read_timeout=specimen.socket_timeout,
+        connects_again=specimen.retry.get_retries() != 0 and not _is_cluster(client),
+        waits_for_connection=getattr(pool, "timeout", 0),
+        asks_before=_patience_with_sentinels(pool),
+        reads_replicas=getattr(pool, "is_master", True) is False,
+        for_threads=isinstance(client, (redis.Redis, redis.RedisCluster)),
+    )
 
 
 def proposed_tag_key(known: Layout | None) -> bytes:
@@ -114,10 +194,52 @@ def layout_of(prefix: str, stored: bytes | None) -> Layout:
     return Layout(prefix, stored)
 
 
+def _limits(deadline: timedelta, *, cluster: bool) -> dict[str, float]:
+    # Half of it for one of two addresses, or for a node in whose place another
+    # one may answer.
+    seconds = deadline.total_seconds()
+    return {
+        "socket_timeout": seconds / 2 if cluster else seconds,
+        "socket_connect_timeout": seconds / 2,
+    }
+
+
 def _check_settings(client: AnyClient) -> None:
-    pool: Any = client.connection_pool
-    if pool.connection_kwargs.get("decode_responses"):
+    if _is_cluster(client):
+        cluster = untyped(client)
+        if cluster.read_from_replicas or cluster.load_balancing_strategy:
+            raise ValueError("client: it reads from replicas, which lag behind; let it not")
+        decodes = cluster.encoder.decode_responses
+    else:
+        decodes = _pool_of(client).connection_kwargs.get("decode_responses")
+    if decodes:
         raise ValueError("client: decode_responses must be off, records are not text")
+    if getattr(_pool_of(client), "cache", None) is not None:
+        raise ValueError("client: its cache_config would answer for the server; leave it out")
+
+
+def _is_cluster(client: AnyClient) -> bool:
+    return isinstance(client, (redis.RedisCluster, redis.asyncio.RedisCluster))
+
+
+def _pool_of(client: AnyClient) -> Any:
+    driver = untyped(client)
+    if isinstance(client, redis.RedisCluster):
+        return driver.get_redis_connection(driver.get_default_node()).connection_pool
+    if isinstance(client, redis.asyncio.RedisCluster):
+        # Not yet connected to anything, it knows where to begin; a node is a pool.
+        return next(iter(driver.nodes_manager.startup_nodes.values()))
+    return driver.connection_pool
+
+
+def _patience_with_sentinels(pool: Any) -> float | None:
+    sentinels = getattr(getattr(pool, "sentinel_manager", None), "sentinels", ())
+    limits = [_specimen_of(sentinel.connection_pool).socket_timeout for sentinel in sentinels]
+    return None if None in limits else sum(limits)
+
+
+def _specimen_of(pool: Any) -> Any:
+    return pool.connection_class(**pool.connection_kwargs)
 
 
 def _named(value: object) -> str:

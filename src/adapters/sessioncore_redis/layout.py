@@ -38,6 +38,14 @@ SUBJECT_FIELDS: Final = (b"1", b"2", b"3", b"4")
 RECORD_SUFFIXES: Final = tuple(b"%d" % piece if piece else b"" for piece in range(MOST_PIECES))
 """What follows the slot in the names of the fields with the pieces of a record."""
 
+ADDITION_SUFFIX: Final = b"x"
+"""
+What follows the slot in the name of a field that a later version may have beside a record.
+
+This version never reads what is in it. It leaves the field where it is, moves it
+with its session, and deletes it with its session (ADR-0019).
+"""
+
 _VERSION: Final = slice(GENERATION_BYTES, GENERATION_BYTES + STAMP_BYTES)
 _HEAD_BYTES: Final = GENERATION_BYTES + STAMP_BYTES + 6
 _SUBJECT_IN_HEAD: Final = PIECE_BYTES - _HEAD_BYTES

@@ -4,6 +4,9 @@
 -- Scripts read no clock and draw nothing that is kept. They never compare binary
 -- strings with "<": Lua would ask the server's locale for the order.
 --
+-- A script never goes on with a key that it has deleted, or emptied: a node of a
+-- cluster that is giving the slot away refuses that, in the middle of the script.
+--
 -- Redis looks for free memory before a script's first write only. So a script
 -- that ends sessions deletes first, and works on a full server; any other puts
 -- first, and is refused whole.
@@ -12,6 +15,11 @@ local HEAD = 'e'
 local SUBJECT_PIECES = {'1', '2', '3', '4'}
 local RECORD_PIECES = {'', '1', '2', '3', '4', '5'}
 local SLOT_BYTES = 6
+
+-- What follows the slot in the name of a field that a later version may have
+-- beside a record. This version never reads what is in it: the field stays where
+-- it is, moves with the session, and is gone with it.
+local ADDITION = 'x'
 
 -- The head: generation (6), roster version (8), open until (6), then the subject,
 -- or its first 44 bytes.
@@ -54,7 +62,7 @@ local function kept_until(record)
   return #record >= 15 and struct.unpack('>I6', record, 10) or nil
 end
 
--- ARGV from `first` on are the pieces of the record.
+-- ARGV from `first` on are the pieces of the record. An addition is not touched.
 local function put_record(slot, first)
   for at, suffix in ipairs(RECORD_PIECES) do
     local piece = ARGV[first + at - 1]
@@ -72,6 +80,7 @@ local function drop(slots)
     for _, suffix in ipairs(RECORD_PIECES) do
       redis.call('HDEL', KEYS[1], slot .. suffix)
     end
+    redis.call('HDEL', KEYS[1], slot .. ADDITION)
   end
   if next(slots) then
     for _, field in ipairs(redis.call('HKEYS', KEYS[2])) do
@@ -83,11 +92,12 @@ local function drop(slots)
 end
 
 -- Makes both keys live for at least `lives_for` more milliseconds. Not with
--- PEXPIRE's GT: to that a key without a time to live already lives for ever.
+-- PEXPIRE's GT: to that a key without a time to live already lives for ever. The
+-- data may be gone; with pcall, because of a slot that is given away.
 local function live_on(lives_for)
   if redis.call('PTTL', KEYS[1]) < tonumber(lives_for) then
     redis.call('PEXPIRE', KEYS[1], lives_for)
-    redis.call('PEXPIRE', KEYS[2], lives_for)
+    redis.pcall('PEXPIRE', KEYS[2], lives_for)
   end
 end
 

@@ -24,15 +24,29 @@ if stamp_of(redis.call('HGET', KEYS[1], old_slot)) ~= old_stamp then
   return nil
 end
 
+local addition = redis.call('HGET', KEYS[1], old_slot .. ADDITION)
 local data = {}
 for _, name in ipairs(names_of_data(old_slot)) do
   data[name] = redis.call('HGET', KEYS[2], old_slot .. name)
 end
-redis.call('UNLINK', KEYS[1], KEYS[2])
+local old_fields, old_data = redis.call('HKEYS', KEYS[1]), redis.call('HKEYS', KEYS[2])
+for _, field in ipairs(old_fields) do
+  if field ~= HEAD then
+    redis.call('HDEL', KEYS[1], field)
+  end
+end
 put_epoch(new_generation, new_stamp, string.sub(head, 15, 20), subject)
 put_record(new_slot, 9)
+if addition then
+  redis.call('HSET', KEYS[1], new_slot .. ADDITION, addition)
+end
 for name, value in pairs(data) do
   redis.call('HSET', KEYS[2], new_slot .. name, value)
+end
+for _, field in ipairs(old_data) do
+  if string.sub(field, 1, SLOT_BYTES) ~= new_slot then
+    redis.call('HDEL', KEYS[2], field)
+  end
 end
 live_on(lives_for)
 return new_generation

@@ -6,20 +6,20 @@ from __future__ import annotations
 
 import secrets
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import redis
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.retry import Retry
+from redis.exceptions import NoScriptError, ResponseError
 
 from sessioncore.errors import CorruptRecord, OutcomeUnknown, StoreUnavailable
 from sessioncore.ports import Purged
-from sessioncore_redis import calls, clients, health
-from sessioncore_redis.failures import failure
+from sessioncore_redis import calls, clients, health, wire
+from sessioncore_redis.failures import DRIVER_ERRORS, failure, unconfirmed
 from sessioncore_redis.layout import GENERATION_BYTES, Layout, keys_beside, tag_key_name
-from sessioncore_redis.walk import PausedWalk
+from sessioncore_redis.trips import Question, Trip, mapping_of
+from sessioncore_redis.walk import PausedWalk, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -37,14 +37,14 @@ class RedisSessionStore:
     Keeps sessions in Redis 6.2 or newer, or what speaks its protocol and runs its scripts.
 
     Any number of threads and processes may share a prefix. See :meth:`check`
-    for what a server's settings do to the promises.
+    for what a server's settings do to the promises, and docs/redis.md for one
+    server, Sentinel and Cluster.
 
     Args:
-        client: Your client, which stays yours to close. Its ``decode_responses``
-            is off, and so should be its retries: redis-py repeats commands by
-            default, whether they may be repeated or not. Sessions stay right
-            even so; a value taken from session data may be lost or come back,
-            and an increment may count twice. See :meth:`check`.
+        client: Your client, which stays yours to close: of one server, of a
+            Sentinel's primary (``master_for``), or of a cluster. Its
+            ``decode_responses`` is off. Its retries repeat no command of this
+            store; see :meth:`check` for its time limits.
 
         prefix: What all keys begin with.
 
@@ -52,101 +52,143 @@ class RedisSessionStore:
             which users' keys are computed. Another one ends all sessions. By
             default one is drawn and kept in Redis.
 
+        deadline: How long one operation may take. With a client for threads of
+            your own, its time limits have a say in that; see :meth:`check`.
+
+        wait_replicas: How many replicas should have confirmed it before the end
+            of a session counts: of ``delete``, ``delete_user`` and ``restart``.
+            They raise :class:`~sessioncore.errors.RevocationUnconfirmed` if they
+            did not within the deadline.
+
     Raises:
         TypeError: Something is not of its type, such as an asynchronous client.
 
-        ValueError: The client decodes or caches, or prefix or tag key is unfit.
+        ValueError: The client decodes, caches or reads from replicas, or
+            something else is unfit.
     """
 
-    client: redis.Redis = attrs.field(repr=False, validator=clients.check_sync_client)
+    client: redis.Redis | redis.RedisCluster = attrs.field(
+        repr=False, validator=clients.check_sync_client
+    )
     prefix: str = attrs.field(default="sessioncore", kw_only=True, validator=clients.check_prefix)
     tag_key: bytes | None = attrs.field(
         default=None, kw_only=True, repr=False, validator=clients.check_tag_key
     )
 
-    _driver: Any = attrs.field(init=False, repr=False)
+    deadline: timedelta = attrs.field(
+        default=clients.DEADLINE, kw_only=True, validator=clients.check_deadline
+    )
+    wait_replicas: int = attrs.field(default=0, kw_only=True, validator=clients.check_wait_replicas)
+
+    _way: wire.Server | wire.Cluster = attrs.field(init=False, repr=False)
     _layout: Layout | None = attrs.field(init=False, default=None, repr=False)
     _paused_walk: PausedWalk = attrs.field(init=False, factory=PausedWalk, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._driver = clients.untyped(self.client)
+        self._way = wire.way_to(self.client)
         if self.tag_key is not None:
             self._layout = Layout(self.prefix, self.tag_key)
 
     @classmethod
     @contextmanager
     def connect(
-        cls, url: str, *, prefix: str = "sessioncore", tag_key: bytes | None = None
+        cls,
+        url: str,
+        *,
+        cluster: bool = False,
+        prefix: str = "sessioncore",
+        tag_key: bytes | None = None,
+        deadline: timedelta = clients.DEADLINE,
+        wait_replicas: int = 0,
     ) -> Generator[RedisSessionStore, None, None]:
         """
         Open a store with a client of its own, and close that in the end.
 
-        The client never repeats a command, and gives up on a server that does
-        not answer for two seconds; parameters of the URL override both.
+        Parameters of the URL override the time limits of its connections.
 
         Args:
             url: Such as ``redis://localhost:6379/0``, ``rediss://...`` or
                 ``unix:///path``; see :meth:`redis.Redis.from_url`.
 
+            cluster: Whether the URL is that of a node of a cluster. For threads
+                it is asked at once, and if no node answers
+                :class:`~sessioncore.errors.StoreUnavailable` is raised.
+
             prefix: See :class:`RedisSessionStore`.
 
             tag_key: See :class:`RedisSessionStore`.
+
+            deadline: See :class:`RedisSessionStore`.
+
+            wait_replicas: See :class:`RedisSessionStore`.
         """
-        client = clients.untyped(redis.Redis).from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=clients.SOCKET_TIMEOUT,
-            socket_connect_timeout=clients.SOCKET_TIMEOUT,
-        )
+        client = clients.new_sync_client(url, deadline, cluster=cluster)
         try:
-            yield cls(client, prefix=prefix, tag_key=tag_key)
+            yield cls(
+                client,
+                prefix=prefix,
+                tag_key=tag_key,
+                deadline=deadline,
+                wait_replicas=wait_replicas,
+            )
         finally:
             client.close()
 
     def check(self) -> tuple[health.Weakness, ...]:
         """
-        Find what about client and server weakens the promises. For start-up and operators.
+        Find what about client and servers weakens the promises. For start-up and operators.
+
+        Every question that it asks has the deadline of an operation.
 
         Raises:
-            StoreUnavailable: The store did not answer.
+            StoreUnavailable: A server did not answer.
         """
-        info = self._ask(health.INFO)
-        fsync = self._ask(health.FSYNC)
+        servers: list[health.Server] = []
+        for node in self._nodes(Trip(self.deadline)):
+            info = self._ask_node(health.INFO, node)
+            config = [self._ask_node(("CONFIG GET", name), node) for name in health.SETTINGS]
+            servers.append(health.Server.read(node, info, config))
         return health.weaknesses(
-            self.client,
-            info,
-            fsync and fsync.get("appendfsync"),
+            clients.settings_of(self.client),
+            servers,
+            deadline=self.deadline,
             shares_tag_key=self.tag_key is None,
+            wait_replicas=self.wait_replicas,
         )
 
     def open_epoch(self, subject: Subject, at: datetime, lives_for: timedelta, /) -> Epoch:
         """
         See :meth:`sessioncore.ports.SessionStore.open_epoch`.
         """
-        layout = self._agreed_layout()
+        trip = Trip(self.deadline)
+        layout = self._agreed_layout(trip)
         generation = secrets.token_bytes(GENERATION_BYTES)
-        return self._run(calls.open_epoch(layout, subject, at, lives_for, generation))
+        return self._run(calls.open_epoch(layout, subject, at, lives_for, generation), trip)
 
     def find(self, locator: Locator, /) -> Session | None:
         """
         See :meth:`sessioncore.ports.SessionStore.find`.
         """
-        layout = self._layout or self._agreed_layout()
-        return calls.found(layout, locator, self._send(calls.find(layout, locator)))
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
+        return calls.found(layout, locator, self._send(calls.find(layout, locator), trip))
 
     def replace(self, old: Session, new: Session, /) -> bool:
         """
         See :meth:`sessioncore.ports.SessionStore.replace`.
         """
-        layout = self._layout or self._agreed_layout()
-        return self._run(calls.replace(layout, old, new))
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
+        return self._run(calls.replace(layout, old, new), trip)
 
     def roster(self, subject: Subject, /) -> Roster:
         """
         See :meth:`sessioncore.ports.SessionStore.roster`.
         """
-        layout = self._agreed_layout()
-        return calls.enrolled(layout, subject, self._send(calls.roster(layout, subject)))
+        trip = Trip(self.deadline)
+        layout = self._agreed_layout(trip)
+        reply = self._send(calls.roster(layout, subject), trip)
+        return calls.enrolled(layout, subject, mapping_of(reply))
 
     def admit(
         self,
@@ -159,43 +201,50 @@ class RedisSessionStore:
         """
         See :meth:`sessioncore.ports.SessionStore.admit`.
         """
-        layout = self._layout or self._agreed_layout()
-        return self._run(calls.admit(layout, session, evicted, version, at))
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
+        return self._run(calls.admit(layout, session, evicted, version, at), trip)
 
     def restart(self, old: Session, new: Session, /) -> Locator | None:
         """
         See :meth:`sessioncore.ports.SessionStore.restart`.
         """
-        layout = self._layout or self._agreed_layout()
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
         generation = secrets.token_bytes(GENERATION_BYTES)
-        return self._run(calls.restart(layout, old, new, generation))
+        return self._end(calls.restart(layout, old, new, generation), trip)
 
     def delete(self, locator: Locator, expected: Session | None = None, /) -> bool:
         """
         See :meth:`sessioncore.ports.SessionStore.delete`.
         """
-        layout = self._layout or self._agreed_layout()
-        return self._run(calls.delete(layout, locator, expected))
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
+        return self._end(calls.delete(layout, locator, expected), trip)
 
     def delete_user(self, subject: Subject, /) -> int:
         """
         See :meth:`sessioncore.ports.SessionStore.delete_user`.
         """
-        return self._run(calls.delete_user(self._agreed_layout(), subject))
+        trip = Trip(self.deadline)
+        layout = self._agreed_layout(trip)
+        return self._end(calls.delete_user(layout, subject), trip)
 
     def read_data(self, locator: Locator, /) -> Mapping[str, Datum] | None:
         """
         See :meth:`sessioncore.ports.SessionStore.read_data`.
         """
-        layout = self._layout or self._agreed_layout()
-        return self._run(calls.read_data(layout, locator))
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
+        return self._run(calls.read_data(layout, locator), trip)
 
     def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """
         See :meth:`sessioncore.ports.SessionStore.write_data`.
         """
-        layout = self._layout or self._agreed_layout()
-        return self._run(calls.write_data(layout, locator, change))
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
+        return self._run(calls.write_data(layout, locator, change), trip)
 
     def purge(self, before: datetime, limit: int, /) -> Purged:
         """
@@ -204,13 +253,19 @@ class RedisSessionStore:
         Looks at a bounded number of keys. The next call goes on where this one
         ended, if there are more keys than one call looks at.
         """
-        layout = self._layout or self._agreed_layout()
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
         walk = self._paused_walk.take()
         sessions = epochs = 0
         try:
+            if walk is None:
+                walk = Walk(self._nodes(trip))
             while (limit_left := limit - sessions - epochs) > 0 and not walk.is_over:
+                if trip.is_half_over:
+                    walk.rest()
+                    break
                 if walk.keys:
-                    purged = self._purge_key(walk.keys[0], before, limit_left)
+                    purged = self._purge_key(walk.keys[0], before, limit_left, trip)
                     sessions += purged.sessions
                     epochs += purged.epochs
                     if not purged.more:
@@ -218,7 +273,7 @@ class RedisSessionStore:
                 elif walk.is_tired:
                     break
                 else:
-                    walk.turn(layout, self._send(walk.page(layout)))
+                    walk.turn(layout, self._ask(walk.page(layout), trip))
         except StoreUnavailable as error:
             if sessions + epochs:
                 raise OutcomeUnknown("a part of the batch was deleted") from error
@@ -228,51 +283,65 @@ class RedisSessionStore:
         self._paused_walk.keep(walk)
         return Purged(sessions, epochs, more=True)
 
-    def _purge_key(self, key: bytes, before: datetime, limit: int) -> Purged:
+    def _purge_key(self, key: bytes, before: datetime, limit: int, trip: Trip) -> Purged:
         try:
-            return self._run(calls.purge(keys_beside(key), before, limit))
+            return self._run(calls.purge(keys_beside(key), before, limit), trip)
         except CorruptRecord:
             # Something else lies under that key. It is not ours to delete.
             return Purged(0, 0, more=False)
 
-    def _agreed_layout(self) -> Layout:
+    def _agreed_layout(self, trip: Trip) -> Layout:
         # Asked for again wherever a key is computed from a user, not only once:
         # a server that lost its memory has processes that start anew agree on
         # another tag key.
         if self.tag_key is not None and self._layout is not None:
             return self._layout
-        name = tag_key_name(self.prefix)
-        stored = self._send(("GET", name))
+        name = tag_key_name(self.prefix).encode()
+        stored = self._send(("GET", name), trip)
         if stored is None:
-            self._send(("SET", name, clients.proposed_tag_key(self._layout), "NX"))
-            stored = self._send(("GET", name))
+            self._send(("SET", name, clients.proposed_tag_key(self._layout), "NX"), trip)
+            stored = self._send(("GET", name), trip)
         if self._layout is None or self._layout.tag_key != stored:
             self._layout = clients.layout_of(self.prefix, stored)
         return self._layout
 
-    def _ask(self, command: tuple[Any, ...]) -> Any:
+    def _nodes(self, trip: Trip) -> tuple[str, ...]:
+        try:
+            return self._way.nodes(trip)
+        except DRIVER_ERRORS as error:
+            raise failure(error, may_have_written=False) from error
+
+    def _ask_node(self, command: tuple[Any, ...], node: str) -> Any:
         # What an operator may forbid, or a managed service not have.
         try:
-            return self._send(command)
+            return self._ask(Question(command, node=node), Trip(self.deadline))
         except StoreUnavailable as error:
             if isinstance(error.__cause__, ResponseError):
                 return None
             raise
 
-    def _send(self, command: tuple[Any, ...]) -> Any:
-        try:
-            return self._driver.execute_command(*command)
-        except (RedisError, OSError) as error:
-            raise failure(error, writes=False, retries=0) from error
+    def _send(self, command: tuple[Any, ...], trip: Trip) -> Any:
+        return self._ask(Question(command, key=command[1]), trip)
 
-    def _run(self, call: calls.Call[Answer]) -> Answer:
+    def _ask(self, question: Question, trip: Trip) -> Any:
+        try:
+            return self._way.ask(question, trip)
+        except DRIVER_ERRORS as error:
+            raise failure(error, may_have_written=trip.may_have_written) from error
+
+    def _end(self, call: calls.Call[Answer], trip: Trip) -> Answer:
+        answer = self._run(call, trip, replicas=self.wait_replicas)
+        if trip.confirmed < self.wait_replicas:
+            raise unconfirmed(trip, self.wait_replicas)
+        return answer
+
+    def _run(self, call: calls.Call[Answer], trip: Trip, *, replicas: int = 0) -> Answer:
+        question = Question(call.by_sha(), key=call.keys[0], writes=call.writes, replicas=replicas)
         try:
             try:
-                reply = self._driver.execute_command(*call.by_sha())
+                reply = self._way.ask(question, trip)
             except NoScriptError:
-                reply = self._driver.execute_command(*call.by_text())
-        except (RedisError, OSError) as error:
-            raise failure(
-                error, writes=call.writes, retries=clients.retries_of(self.client)
-            ) from error
+                reply = self._way.ask(replace(question, command=call.by_text()), trip)
+        except DRIVER_ERRORS as error:
+            raise failure(error, may_have_written=trip.may_have_written) from error
         return call.read(reply)

@@ -5,6 +5,11 @@ A call asks for a bounded number of pages of keys. While one call suffices for a
 keys, every call walks from the beginning; so it has seen whatever was due when
 it says that there is no more. A longer walk is paused and goes on in the next
 call, and has seen whatever was due when it began.
+
+In a cluster it goes from one primary to the next. While slots are moved, a key
+may move behind its back; the next walk finds it. What it has found is purged
+wherever it is by then. If a primary is lost, so is the walk: the next call
+begins anew.
 """
 
 from __future__ import annotations
@@ -12,8 +17,10 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from sessioncore_redis.trips import Question
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from sessioncore_redis.layout import Layout
 
@@ -26,14 +33,17 @@ _KEYS_PER_PAGE: Final = 100
 class Walk:
     """
     One walk over all keys. Only one thread or task at a time has it.
+
+    Args:
+        nodes: The names of the servers to ask.
     """
 
-    __slots__ = ("_cursor", "_last_page", "_pages", "_resumed", "keys")
+    __slots__ = ("_cursor", "_nodes", "_pages", "_resumed", "keys")
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: Iterable[str]) -> None:
         self.keys: deque[bytes] = deque()
+        self._nodes = deque(nodes)
         self._cursor = 0
-        self._last_page = False
         self._pages = 0
         self._resumed = False
 
@@ -42,7 +52,7 @@ class Walk:
         """
         Whether all keys have been seen.
         """
-        return self._last_page and not self.keys
+        return not self._nodes and not self.keys
 
     @property
     def is_tired(self) -> bool:
@@ -65,19 +75,22 @@ class Walk:
         self._pages = 0
         self._resumed = True
 
-    def page(self, layout: Layout) -> tuple[Any, ...]:
+    def page(self, layout: Layout) -> Question:
         """
-        Return the command for the next page of keys.
+        Return the question for the next page of keys.
         """
-        return ("SCAN", self._cursor, "MATCH", layout.pattern, "COUNT", _KEYS_PER_PAGE)
+        scan = ("SCAN", self._cursor, "MATCH", layout.pattern, "COUNT", _KEYS_PER_PAGE)
+        return Question(scan, node=self._nodes[0])
 
-    def turn(self, layout: Layout, page: tuple[int, Sequence[bytes]]) -> None:
+    def turn(self, layout: Layout, page: tuple[Any, Sequence[bytes]]) -> None:
         """
         Take a page.
         """
-        self._cursor, keys = page
+        cursor, keys = page
+        self._cursor = int(cursor)
         self._pages += 1
-        self._last_page = self._cursor == 0
+        if self._cursor == 0:
+            self._nodes.popleft()
         self.keys.extend(key for key in keys if layout.is_sessions_key(key))
 
 
@@ -91,14 +104,14 @@ class PausedWalk:
     def __init__(self) -> None:
         self._kept: deque[Walk] = deque(maxlen=1)
 
-    def take(self) -> Walk:
+    def take(self) -> Walk | None:
         """
-        Return the walk that was kept, or a new one.
+        Return the walk that was kept, if any.
         """
         try:
             return self._kept.pop()
         except IndexError:
-            return Walk()
+            return None
 
     def keep(self, walk: Walk) -> None:
         """

@@ -62,6 +62,6 @@ for _, remove in ipairs(removed) do
 end
 local lives_for = redis.call('PTTL', KEYS[1])
 if lives_for > 0 then
-  redis.call('PEXPIRE', KEYS[2], lives_for)
+  redis.pcall('PEXPIRE', KEYS[2], lives_for)
 end
 return WRITTEN

@@ -1,0 +1,249 @@
+"""
+How a store for threads reaches its servers. :mod:`sessioncore_redis.aio_wire` is its twin.
+
+redis-py finds servers, connects and speaks their protocol. What it would do by
+itself with a command, which is to repeat it whatever it is, and to follow a
+cluster's redirections in its own time, is done here: within the deadline of the
+operation, and with the knowledge of what may be repeated.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
+
+import redis
+from redis.cluster import ClusterNode
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    ReadOnlyError,
+    ResponseError,
+    SlotNotCoveredError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as LostConnection
+
+from sessioncore_redis.bounds import bounded_by
+from sessioncore_redis.failures import CLOSED_BY_ANOTHER, DRIVER_ERRORS, is_refusal
+from sessioncore_redis.trips import (
+    REFRESH_SECONDS,
+    Question,
+    Trip,
+    may_be_repeated,
+    tells_of_change,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+_cluster_node: Any = ClusterNode
+
+
+class Server:
+    """
+    The way to one server, or to the primary that Sentinel names.
+    """
+
+    __slots__ = ("_pool",)
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool: Any = client.connection_pool
+
+    def nodes(self, _trip: Trip) -> tuple[str, ...]:
+        """
+        Return the names of all primaries.
+        """
+        return ("",)
+
+    def ask(self, question: Question, trip: Trip) -> Any:
+        """
+        Ask, and return the reply; raise it if it is an error.
+        """
+        try:
+            with bounded_by(trip):
+                return self._ask_once(question, trip)
+        except DRIVER_ERRORS as error:
+            if question.writes or not may_be_repeated(error):
+                raise
+        with bounded_by(trip):
+            return self._ask_once(question, trip)
+
+    def _ask_once(self, question: Question, trip: Trip) -> Any:
+        with _connection_of(self._pool) as connection:
+            return _converse(connection, question, trip, asking=False)
+
+
+class Cluster:
+    """
+    The ways to the primaries of a cluster.
+
+    Replicas are never asked. What a node refuses because of a slot was not
+    carried out, so it is asked again where the slot is now, within the deadline.
+    """
+
+    __slots__ = ("_client", "_drawn_at", "_lock", "_outdated")
+
+    def __init__(self, client: redis.RedisCluster) -> None:
+        self._client: Any = client
+        self._lock = threading.Lock()
+        self._outdated = False
+        self._drawn_at = monotonic()
+
+    def nodes(self, trip: Trip) -> tuple[str, ...]:
+        """
+        Return the names of all primaries.
+        """
+        with bounded_by(trip):
+            self._draw_map()
+        return tuple(node.name for node in self._client.get_primaries())
+
+    def ask(self, question: Question, trip: Trip) -> Any:
+        """
+        Ask, and return the reply; raise it if it is an error.
+        """
+        with bounded_by(trip):
+            return self._ask(question, trip)
+
+    def _ask(self, question: Question, trip: Trip) -> Any:
+        if self._outdated:
+            self._draw_map()
+        node, asking, lost = self._node_for(question), False, False
+        while True:
+            try:
+                with _connection_of(self._pool_of(node)) as connection:
+                    return _converse(connection, question, trip, asking=asking)
+            except (MovedError, AskError, TryAgainError) as refusal:
+                if (pause := trip.pause_before(refusal)) is None:
+                    raise
+                sleep(pause)
+                asking = isinstance(refusal, AskError) and not isinstance(refusal, MovedError)
+                if asking:
+                    node = self._node_at(refusal, node)
+                elif isinstance(refusal, MovedError):
+                    node = self._new_home(refusal, node)
+                else:
+                    node = self._node_for(question)
+            except DRIVER_ERRORS as error:
+                self._outdated = self._outdated or tells_of_change(error)
+                if lost or trip.may_have_written or not may_be_repeated(error):
+                    raise
+                # Nothing was written: once more, where a fresh map says.
+                lost = True
+                self._draw_map()
+                node, asking = self._node_for(question), False
+
+    def _node_for(self, question: Question) -> Any:
+        if question.node is not None:
+            node = self._client.get_node(node_name=question.node)
+            if node is None:
+                raise LostConnection("a node has left the cluster")
+            return node
+        try:
+            return self._client.nodes_manager.get_node_from_slot(key_slot(question.key))
+        except SlotNotCoveredError:
+            self._outdated = True
+            raise
+
+    def _new_home(self, moved: Any, answered: Any) -> Any:
+        if monotonic() - self._drawn_at > REFRESH_SECONDS:
+            self._draw_map()
+        return self._node_at(moved, answered)
+
+    def _node_at(self, redirection: Any, answered: Any) -> Any:
+        # No host means that of whoever answered.
+        host, port = self._client.nodes_manager.remap_host_port(
+            redirection.host or answered.host, redirection.port
+        )
+        # A node whose first slot is being moved in is on no map yet.
+        return self._client.get_node(host=host, port=port) or _cluster_node(host, port)
+
+    def _pool_of(self, node: Any) -> Any:
+        return self._client.get_redis_connection(node).connection_pool
+
+    def _draw_map(self) -> None:
+        drawn_at = self._drawn_at
+        with self._lock:
+            # Unless another thread has just done it.
+            if drawn_at == self._drawn_at:
+                self._outdated = False
+                try:
+                    self._client.nodes_manager.initialize()
+                except BaseException:
+                    self._outdated = True
+                    raise
+                self._drawn_at = monotonic()
+
+
+@contextmanager
+def _connection_of(pool: Any) -> Generator[Any, None, None]:
+    connection = _taken_from(pool)
+    try:
+        yield connection
+    except ReadOnlyError:
+        # No longer a primary: whoever asks next should look for the new one.
+        connection.disconnect()
+        raise
+    except ResponseError:
+        raise
+    except BaseException:
+        # A reply may be outstanding, which nobody must take for theirs.
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
+
+
+def _converse(connection: Any, question: Question, trip: Trip, *, asking: bool) -> Any:
+    commands = (("ASKING",), question.command) if asking else (question.command,)
+    connection.check_health()
+    packed = connection.pack_commands(commands)
+    trip.require_time()
+    trip.may_have_written = question.writes
+    reply = _exchange(connection, packed, len(commands))[-1]
+    if isinstance(reply, ResponseError):
+        trip.may_have_written &= not is_refusal(reply)
+        raise reply
+    trip.may_have_written = False
+    if question.replicas:
+        milliseconds = trip.milliseconds_to_wait(connection.socket_timeout)
+        packed = connection.pack_commands(question.confirmation(milliseconds))
+        try:
+            trip.note_confirmation(_exchange(connection, packed, 2))
+        except DRIVER_ERRORS:
+            connection.disconnect()
+    return reply
+
+
+def _taken_from(pool: Any) -> Any:
+    try:
+        return pool.get_connection()
+    except CLOSED_BY_ANOTHER as error:
+        raise LostConnection("the connection was closed meanwhile") from error
+
+
+def _exchange(connection: Any, packed: Sequence[bytes], count: int) -> list[Any]:
+    try:
+        connection.send_packed_command(packed, check_health=False)
+        return [_reply_on(connection) for _ in range(count)]
+    except CLOSED_BY_ANOTHER as error:
+        raise LostConnection("the connection was closed meanwhile") from error
+
+
+def _reply_on(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def way_to(client: redis.Redis | redis.RedisCluster) -> Server | Cluster:
+    """
+    Return the way to what *client* is connected to.
+    """
+    if isinstance(client, redis.RedisCluster):
+        return Cluster(client)
+    return Server(client)
