@@ -9,6 +9,7 @@ Every class that runs the suite says what it stands for::
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -69,6 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         owner: type | None = getattr(item, "cls", None)
         found = [SUITES[base] for base in SUITES if owner and issubclass(owner, base)]
         mark = item.get_closest_marker("store")
+        if found and mark is None:
+            raise pytest.UsageError(f"{item.nodeid}: of which store? Mark its class")
         if found and mark is not None:
             item.user_properties.append((_PROPERTY, "\n".join((*mark.args, *found[0]))))
 
@@ -90,6 +93,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("the contract: clauses passed")
         for line in table(results):
             terminalreporter.line(line)
+        if shutil.which("valkey-server") is None:
+            terminalreporter.line("Nothing is said of Valkey: there is no valkey-server here.")
 
 
 def table(results: Iterable[Result]) -> list[str]:

@@ -137,10 +137,12 @@ class OneServer(Installation):
         return AsyncRedisSessionStore.connect(self.server.url, prefix=prefix, **PATIENT)
 
 
+@pytest.mark.store("Redis", "redis")
 class TestRedisSessionStore(OneServer, Threads):
     pass
 
 
+@pytest.mark.store("Redis", "redis")
 class TestAsyncRedisSessionStore(OneServer, Tasks):
     pass
 
@@ -166,11 +168,13 @@ class OneCluster(Installation):
         return AsyncRedisSessionStore.connect(url, cluster=True, prefix=prefix, **PATIENT)
 
 
+@pytest.mark.store("Redis Cluster", "redis")
 class TestOnACluster(OneCluster, Threads):
     properties = fewer
     race_rounds = 10
 
 
+@pytest.mark.store("Redis Cluster", "redis")
 class TestAsyncOnACluster(OneCluster, Tasks):
     properties = fewer
     race_rounds = 10
@@ -206,23 +210,25 @@ class BehindSentinels(Installation):
                 await watcher.aclose()
 
 
+@pytest.mark.store("Redis, Sentinel", "redis")
 class TestBehindSentinels(BehindSentinels, Threads):
     properties = few
     race_rounds = 5
 
 
+@pytest.mark.store("Redis, Sentinel", "redis")
 class TestAsyncBehindSentinels(BehindSentinels, Tasks):
     properties = few
     race_rounds = 5
 
 
-# The project installs no Valkey. Where there is one, it has to be as good.
-on_valkey = pytest.mark.skipif(
-    VALKEY is None, reason="no valkey-server on the PATH: nothing is said of Valkey by this run"
-)
+# The project installs no Valkey. Where there is one, it has to be as good; where
+# there is none, the table that this folder's conftest prints says so.
 
 
 class Valkey(OneServer):
+    __test__ = VALKEY is not None
+
     @classmethod
     @contextmanager
     def started(cls) -> Generator[Any, None, None]:
@@ -231,17 +237,19 @@ class Valkey(OneServer):
             yield client
 
 
-@on_valkey
+@pytest.mark.store("Valkey", "redis")
 class TestOnValkey(Valkey, Threads):
     pass
 
 
-@on_valkey
+@pytest.mark.store("Valkey", "redis")
 class TestAsyncOnValkey(Valkey, Tasks):
     pass
 
 
 class ValkeyCluster(OneCluster):
+    __test__ = VALKEY is not None
+
     @classmethod
     @contextmanager
     def started(cls) -> Generator[Any, None, None]:
@@ -252,11 +260,11 @@ class ValkeyCluster(OneCluster):
             yield client
 
 
-@on_valkey
+@pytest.mark.store("Valkey Cluster", "redis")
 class TestOnAValkeyCluster(ValkeyCluster, Threads):
     pass
 
 
-@on_valkey
+@pytest.mark.store("Valkey Cluster", "redis")
 class TestAsyncOnAValkeyCluster(ValkeyCluster, Tasks):
     pass

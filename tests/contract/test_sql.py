@@ -14,6 +14,7 @@ from contextlib import (
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from sqlalchemy import Engine
 
 from sessioncore.testing import (
@@ -35,6 +36,7 @@ def files_of(engine: Engine) -> bytes:
     return b"".join(file.read_bytes() for file in folder.iterdir())
 
 
+@pytest.mark.store("SQLite", "sqlite3")
 class TestSqlSessionStore(SessionStoreContract):
     @contextmanager
     def new_store(self) -> Generator[SqlSessionStore]:
@@ -51,6 +53,7 @@ class TestSqlSessionStore(SessionStoreContract):
         return files_of(store.engine)
 
 
+@pytest.mark.store("SQLite", "aiosqlite")
 class TestAsyncSqlSessionStore(AsyncSessionStoreContract):
     @asynccontextmanager
     async def new_store(self) -> AsyncGenerator[AsyncSqlSessionStore]:
@@ -68,6 +71,7 @@ class TestAsyncSqlSessionStore(AsyncSessionStoreContract):
         return files_of(store.engine.sync_engine)
 
 
+@pytest.mark.store("SQLite", "sqlite3")
 class TestSqlCredentialStore(CredentialStoreContract):
     @contextmanager
     def new_store(self) -> Generator[SqlCredentialStore]:
@@ -86,6 +90,7 @@ class TestSqlCredentialStore(CredentialStoreContract):
         return SqlCredentialStore.connect(store.engine.url)
 
 
+@pytest.mark.store("SQLite", "aiosqlite")
 class TestAsyncSqlCredentialStore(AsyncCredentialStoreContract):
     @asynccontextmanager
     async def new_store(self) -> AsyncGenerator[AsyncSqlCredentialStore]:

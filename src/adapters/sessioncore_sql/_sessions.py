@@ -35,6 +35,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -155,6 +156,12 @@ _INSERT: Final = insert(sessions)
 _REPLACE: Final = update(sessions).where(
     _THE_SESSION, sessions.c.stamp == bindparam("its_stamp"), _EPOCH_IS_CURRENT
 )
+# Its row and not only its values, with whatever columns a later version has added.
+_MOVE: Final = (
+    update(sessions)
+    .where(_THE_SESSION)
+    .values(epoch=bindparam("new_epoch"), slot=bindparam("new_slot"))
+)
 _DELETE: Final = delete_from(sessions).where(_THE_SESSION)
 _DELETE_EXPECTED: Final = _DELETE.where(sessions.c.stamp == bindparam("its_stamp"))
 _DELETE_ALL: Final = delete_from(sessions).where(sessions.c.epoch == bindparam("its_epoch"))
@@ -187,10 +194,15 @@ _DUE_SESSIONS: Final = (
     .limit(bindparam("limit"))
     .with_for_update(skip_locked=True)
 )
-_EPOCH_IS_DUE: Final = and_(
-    epochs.c.open_until < bindparam("before"),
-    ~exists(select(sessions.c.slot).where(sessions.c.epoch == epochs.c.epoch).correlate(epochs)),
+# Not NOT EXISTS: PostgreSQL makes a join of that, which may read all sessions.
+_ANY_SESSION: Final = (
+    select(sessions.c.slot)
+    .where(sessions.c.epoch == epochs.c.epoch)
+    .limit(literal_column("1"))
+    .correlate(epochs)
+    .scalar_subquery()
 )
+_EPOCH_IS_DUE: Final = and_(epochs.c.open_until < bindparam("before"), _ANY_SESSION.is_(None))
 _DUE_EPOCHS: Final = (
     select(epochs.c.subject_key_hash)
     .where(_EPOCH_IS_DUE)
@@ -335,7 +347,8 @@ def restart(connection: Connection, old: Session, new: Session) -> Locator | Non
         "new_version": new.stamp,
         "new_epoch": fresh.epoch,
     }
-    row = _row(new.moved_to(fresh))
+    move: Values = {**_of_session(ended), "new_epoch": fresh.epoch, "new_slot": fresh.slot}
+    values = encode_session(new)
 
     def work(connection: Connection) -> Locator | None:
         current = connection.execute(_LOCK_EPOCH, _of_subject(old.subject)).first()
@@ -349,13 +362,10 @@ def restart(connection: Connection, old: Session, new: Session) -> Locator | Non
         if connection.execute(_LOCK_SESSION, _of_session(ended)).first() != (old.stamp,):
             return None
         connection.execute(_RESTART, changes)
+        connection.execute(_MOVE, {**move, **values})
         connection.execute(_DELETE_ALL, {"its_epoch": ended.epoch})
-        connection.execute(
-            _MOVE_DATA,
-            {**_of_session(ended), "new_epoch": fresh.epoch, "new_slot": fresh.slot},
-        )
+        connection.execute(_MOVE_DATA, move)
         connection.execute(_DELETE_ALL_DATA, {"its_epoch": ended.epoch})
-        connection.execute(_INSERT, row)
         return fresh
 
     return write(connection, work)
@@ -473,6 +483,8 @@ def purge(connection: Connection, before: datetime, limit: int) -> Purged:
             connection.execute(_DELETE, doomed)
             connection.execute(_DELETE_DATA, doomed)
         rest = limit - len(doomed)
+        if rest == 0:
+            return Purged(sessions=limit, epochs=0, more=True)
         idle = connection.execute(_DUE_EPOCHS, {**due, "limit": rest}).all()
         ended = 0
         for row in idle:

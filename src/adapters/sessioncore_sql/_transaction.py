@@ -4,16 +4,21 @@ How a unit of work meets the database: begun, committed, repeated, or explained.
 The rules:
 
 1.  A store uses a connection of its own for each call, never the caller's.
-2.  A read is one statement in autocommit: it sees what is committed, and joins
-    nothing.
-3.  A write is one transaction that starts by taking its lock. On SQLite that is
-    ``BEGIN IMMEDIATE``; a deferred transaction that read first fails at once
-    with ``SQLITE_BUSY_SNAPSHOT``, whatever the busy timeout. Elsewhere it is
-    READ COMMITTED, where each statement sees what was committed before it, also
-    after it waited for a lock.
-4.  Deadlocks and serialization failures repeat the whole transaction.
+2.  A read is one statement outside of any transaction: it sees what is
+    committed, and joins nothing.
+3.  A write is one transaction that starts by taking its lock. Its connection is
+    in autocommit, and ``BEGIN`` and ``COMMIT`` are sent as statements, so that
+    it is known which was sent, and the engine's own isolation level is not
+    touched. On SQLite that is ``BEGIN IMMEDIATE``; a deferred transaction that
+    read first fails at once with ``SQLITE_BUSY_SNAPSHOT``, whatever the busy
+    timeout. Elsewhere it is READ COMMITTED, where each statement sees what was
+    committed before it, also after it waited for a lock.
+4.  Deadlocks and serialization failures repeat the whole transaction, while the
+    call's time lasts (``_deadline.py``).
 5.  Until ``COMMIT`` is sent nothing has been written, so a failure up to there
-    is :class:`StoreUnavailable`; one after that is :class:`OutcomeUnknown`.
+    is :class:`StoreUnavailable`; one after that is :class:`OutcomeUnknown`. A
+    connection that breaks before is replaced once, reading or writing: those in
+    a pool are dead after the server was restarted.
 6.  What a driver says is never passed on as an exception's text, cause or
     context: SQLAlchemy appends the statement's parameters, PostgreSQL and MySQL
     quote the row.
@@ -22,16 +27,20 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Dialect
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from sessioncore.errors import OutcomeUnknown, StoreUnavailable
 
+from ._deadline import Call, current_call
+
 T = TypeVar("T")
 
 SQLITE: Final = "sqlite"
+MYSQL: Final = frozenset({"mysql", "mariadb"})
 
 ATTEMPTS: Final = 5
 
@@ -41,6 +50,7 @@ REPEATABLE: Final[frozenset[object]] = frozenset(
         "40P01",  # PostgreSQL: deadlock
         1213,  # MySQL: deadlock
         1205,  # MySQL: lock wait time-out; it ends the statement, not the transaction
+        "55P03",  # PostgreSQL: lock wait time-out
     }
 )
 
@@ -55,19 +65,48 @@ DUPLICATE: Final[frozenset[object]] = frozenset(
     }
 )
 
-# Answers to COMMIT that leave nothing written. SQLITE_BUSY is not repeated:
-# SQLite has already waited for as long as its busy timeout allows.
-_NOT_COMMITTED: Final = REPEATABLE | {"SQLITE_BUSY"}
+# The server has ended the connection, before it read what was sent last. A driver
+# that sees the message before the end takes the connection for a sound one.
+_ENDED: Final[frozenset[object]] = frozenset(
+    {
+        "25P03",  # PostgreSQL: idle in a transaction for too long
+        "57P01",  # PostgreSQL: terminated by an administrator
+        "57P02",  # PostgreSQL: another process crashed
+        "57P03",  # PostgreSQL: starting up or shutting down
+        1053,  # MySQL: shutting down
+        1927,  # MariaDB: killed
+        4031,  # MySQL: idle for too long
+    }
+)
 
-# SQLite has no code of its own for a table that is missing.
-_NO_TABLE: Final[frozenset[object]] = frozenset({"SQLITE_ERROR", "42P01", 1146})
+# Answers to COMMIT that leave nothing written. SQLITE_BUSY is not repeated:
+# SQLite has already waited for as long as its busy timeout allows. Of those that
+# end a connection only the first cannot arrive after the commit.
+_NOT_COMMITTED: Final = REPEATABLE | {"SQLITE_BUSY", "25P03"}
+
+_READ_COMMITTED: Final = "READ COMMITTED"
+
+# Of MySQL, at which a statement by itself sees what is committed, without waiting.
+_GOOD_FOR_READING: Final = frozenset({_READ_COMMITTED, "REPEATABLE READ"})
+_READ_COMMITTED_NEXT: Final = f"SET TRANSACTION ISOLATION LEVEL {_READ_COMMITTED}"
+
+# A table or a column is missing, for which SQLite has no code of its own.
+_OTHER_TABLES: Final[frozenset[object]] = frozenset({"SQLITE_ERROR", "42P01", "42703", 1146, 1054})
+
+_ARE_TABLES_THERE: Final = (
+    "; are its tables there, and in this library's version? See create_schema(), or run:"
+    " python -m sessioncore_sql check"
+)
 
 
 def autocommit(connection: Connection) -> Connection:
     """
     Prepare a connection for one statement that reads.
     """
-    return connection.execution_options(isolation_level="AUTOCOMMIT")
+    _leave_transactions_alone(connection)
+    if _is_mysql(connection) and connection.default_isolation_level not in _GOOD_FOR_READING:
+        connection.exec_driver_sql(_READ_COMMITTED_NEXT)
+    return connection
 
 
 def write(
@@ -90,19 +129,18 @@ def write(
 
         sqlalchemy.exc.SQLAlchemyError: Nothing was written.
     """
-    connection.execution_options(
-        isolation_level="AUTOCOMMIT" if _is_sqlite(connection) else "READ COMMITTED"
-    )
+    call = current_call()
     attempts = ATTEMPTS
     while True:
         attempts -= 1
         try:
             _begin(connection)
             answer = work(connection)
-            _commit(connection)
+            _commit(connection, call)
         except BaseException as error:
             _undo(connection)
-            if attempts == 0 or not _codes(error) & repeat_after:
+            late = call is not None and call.is_over
+            if attempts == 0 or late or not _codes(error) & repeat_after:
                 raise
         else:
             return answer
@@ -112,17 +150,37 @@ def faults(dialect: Dialect) -> tuple[type[Exception], ...]:
     """
     What may come out of a database call: not every dialect wraps all that its driver raises.
     """
-    return (SQLAlchemyError, OSError, dialect.loaded_dbapi.Error)
+    return (SQLAlchemyError, OSError, EOFError, dialect.loaded_dbapi.Error)
 
 
-def unavailable(error: Exception) -> StoreUnavailable:
+def is_lost(error: Exception) -> bool:
     """
-    Say that *error* happened before anything was written.
+    Whether *error* says that the connection ended, so that another one may do better.
+    """
+    return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def note_the_end(context: ExceptionContext) -> None:
+    """
+    Have SQLAlchemy throw a connection away of which the server says that it ended.
+    """
+    call = current_call()
+    if call is not None and _codes(context.original_exception) & _ENDED:
+        context.is_disconnect = True
+
+
+def unavailable(error: Exception, call: Call | None = None) -> StoreUnavailable:
+    """
+    Say that *error* happened before anything was written, in *call*.
 
     Raise the answer outside of the ``except`` clause: as cause or context,
     *error* would show the statement's parameters in tracebacks.
     """
-    hint = "; are its tables there? See create_schema()" if _codes(error) & _NO_TABLE else ""
+    if call is not None and call.is_over:
+        return StoreUnavailable(
+            f"the database did not answer within {call.deadline:g} s: {_described(error)}"
+        )
+    hint = _ARE_TABLES_THERE if _codes(error) & _OTHER_TABLES else ""
     return StoreUnavailable(f"the database refused: {_described(error)}{hint}")
 
 
@@ -130,27 +188,59 @@ def _is_sqlite(connection: Connection) -> bool:
     return connection.dialect.name == SQLITE
 
 
+def _is_mysql(connection: Connection) -> bool:
+    return connection.dialect.name in MYSQL
+
+
+def _leave_transactions_alone(connection: Connection) -> None:
+    # MySQL needs none of it: one statement is as good as a transaction of one,
+    # and START TRANSACTION works in both modes. To change the mode and back
+    # takes five statements there, and none elsewhere.
+    if not (
+        _is_mysql(connection)
+        or connection.dialect.detect_autocommit_setting(_dbapi_connection(connection))
+    ):
+        connection.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _dbapi_connection(connection: Connection) -> Any:
+    return connection.connection.dbapi_connection
+
+
 def _begin(connection: Connection) -> None:
+    _leave_transactions_alone(connection)
     connection.begin()
-    if not _is_sqlite(connection):
-        return
-    # Engines may have the listener that SQLAlchemy's manual gives for sqlite3,
-    # which begins a (deferred) transaction. Nothing was read in it yet.
-    if getattr(connection.connection.driver_connection, "in_transaction", False):
-        connection.exec_driver_sql("ROLLBACK")
-    # In the driver's autocommit mode, so that neither sqlite3's own idea of
-    # transactions nor the engine's listeners need changing.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    if _is_sqlite(connection):
+        # Engines may have the listener that SQLAlchemy's manual gives for sqlite3,
+        # which begins a (deferred) transaction. Nothing was read in it yet.
+        if getattr(connection.connection.driver_connection, "in_transaction", False):
+            connection.exec_driver_sql("ROLLBACK")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif _is_mysql(connection):
+        if connection.default_isolation_level != _READ_COMMITTED:
+            connection.exec_driver_sql(_READ_COMMITTED_NEXT)
+        connection.exec_driver_sql("START TRANSACTION")
+    else:
+        connection.exec_driver_sql(f"BEGIN ISOLATION LEVEL {_READ_COMMITTED}")
 
 
-def _commit(connection: Connection) -> None:
+def _commit(connection: Connection, call: Call | None) -> None:
+    if call is not None:
+        call.begin_commit()
     try:
-        _end(connection, "COMMIT")
+        # MySQL's drivers send it themselves, also in autocommit.
+        if not _is_mysql(connection):
+            connection.exec_driver_sql("COMMIT")
+        connection.commit()
     except faults(connection.dialect) as error:
         if _codes(error) & _NOT_COMMITTED:
+            if call is not None:
+                call.end_commit()
             raise
         unknown = OutcomeUnknown(f"the commit was not acknowledged: {_described(error)}")
     else:
+        if call is not None:
+            call.end_commit()
         return
     raise unknown
 
@@ -158,7 +248,9 @@ def _commit(connection: Connection) -> None:
 def _undo(connection: Connection) -> None:
     undone = False
     try:
-        _end(connection, "ROLLBACK")
+        if not connection.invalidated:
+            connection.exec_driver_sql("ROLLBACK")
+        connection.rollback()
         undone = True
     except faults(connection.dialect):
         pass
@@ -166,15 +258,6 @@ def _undo(connection: Connection) -> None:
         # Nobody may get it from the pool with half a transaction in it.
         if not undone:
             connection.invalidate()
-
-
-def _end(connection: Connection, how: Literal["COMMIT", "ROLLBACK"]) -> None:
-    if _is_sqlite(connection):
-        connection.exec_driver_sql(how)
-    if how == "COMMIT":
-        connection.commit()
-    else:
-        connection.rollback()
 
 
 def _driver_error(error: BaseException) -> BaseException:

@@ -8,25 +8,45 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any, ClassVar, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import attrs
 from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sessioncore.errors import OutcomeUnknown, StoreUnavailable
 from sessioncore.ports import Account, Admission, DataWrite, Purged
 from sessioncore.session import DataChange, Datum, Epoch, Locator, Roster, Session, Subject
 
 from . import _credentials, _sessions
-from ._engine import check_async_engine, new_async_engine
+from ._deadline import Call, entered, over_its_line
+from ._engine import (
+    DEADLINE,
+    PATIENCE,
+    check_async_engine,
+    check_deadline,
+    new_async_engine,
+    prepare_engine,
+)
 from ._schema import Component, create
-from ._transaction import faults, unavailable
+from ._transaction import faults, is_lost, unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 # The event loop keeps only weak references to its tasks.
 _under_way: set[asyncio.Task[Any]] = set()
+
+# For a call that is over to come back by itself and say what it knows.
+_ALLOWANCE_SECONDS: Final = 0.5
+
+
+def _is_over(task: asyncio.Task[Any]) -> None:
+    _under_way.discard(task)
+    # If its caller was cancelled, nobody else asks, and asyncio complains of that.
+    if not task.cancelled():
+        task.exception()
 
 
 @attrs.frozen(eq=False)
@@ -38,6 +58,10 @@ class _OnAsyncEngine:
     _component: ClassVar[Component]
 
     engine: AsyncEngine = attrs.field(validator=check_async_engine, repr=False)
+    deadline: timedelta = attrs.field(default=DEADLINE, validator=check_deadline, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        prepare_engine(self.engine.sync_engine)
 
     async def _run(
         self,
@@ -48,27 +72,66 @@ class _OnAsyncEngine:
         # Its caller may be cancelled; it is not. A driver that is stopped between
         # BEGIN and COMMIT loses its connection, and with aiosqlite the lock on the
         # database goes on being held by a thread that nobody can reach.
-        call = asyncio.get_running_loop().create_task(self._call(operation, *args, **kwargs))
-        _under_way.add(call)
-        call.add_done_callback(_under_way.discard)
-        return await asyncio.shield(call)
+        call = Call(self.deadline)
+        task = asyncio.get_running_loop().create_task(
+            self._in_time(call, operation, *args, **kwargs)
+        )
+        _under_way.add(task)
+        task.add_done_callback(_is_over)
+        done, _ = await asyncio.wait((task,), timeout=call.remaining + _ALLOWANCE_SECONDS)
+        if done:
+            return task.result()
+        # It can neither answer nor give up, but it does not begin to commit any more.
+        call.expire()
+        if call.is_committing:
+            raise OutcomeUnknown(f"the commit was not acknowledged within {call.deadline:g} s")
+        raise StoreUnavailable(f"the database did not answer within {call.deadline:g} s")
 
-    async def _call(
+    async def _in_time(
         self,
+        call: Call,
         operation: Callable[Concatenate[Connection, P], T],
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        try:
-            async with self.engine.connect() as connection:
-                return await connection.run_sync(operation, *args, **kwargs)
-        except faults(self.engine.dialect) as error:
-            fault = unavailable(error)
+        loop = asyncio.get_running_loop()
+        end = loop.call_later(call.remaining, call.expire)
+        with entered(call):
+            try:
+                try:
+                    return await self._call(call, operation, *args, **kwargs)
+                except DBAPIError as error:
+                    if call.is_over or not is_lost(error):
+                        raise
+                # Nothing was written, and the pool has noticed.
+                return await self._call(call, operation, *args, **kwargs)
+            except faults(self.engine.dialect) as error:
+                fault = unavailable(error, call)
+            finally:
+                end.cancel()
         raise fault
+
+    async def _call(
+        self,
+        call: Call,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        # Nothing can be written before there is a connection, so waiting for one
+        # is cancelled; waiting for an answer is not.
+        async with asyncio.timeout(max(call.remaining, 0)):
+            connection = await self.engine.connect()
+        try:
+            return await connection.run_sync(over_its_line, call, operation, *args, **kwargs)
+        finally:
+            await connection.close()
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, url: str | URL, /) -> AsyncGenerator[Self]:
+    async def connect(
+        cls, url: str | URL, /, *, deadline: timedelta = DEADLINE
+    ) -> AsyncGenerator[Self]:
         """
         Make the store with an engine of its own, and its tables if they are missing.
 
@@ -78,6 +141,8 @@ class _OnAsyncEngine:
         Args:
             url: Such as ``sqlite+aiosqlite:///sessions.db``.
 
+            deadline: How long one operation may take before it fails.
+
         Returns:
             A context manager, which closes the engine in the end.
 
@@ -86,11 +151,12 @@ class _OnAsyncEngine:
 
             StoreUnavailable: The tables could not be made.
 
-            CorruptRecord: The tables have a version that this library does not know.
+            SchemaMismatch: They are there in a version that does not fit; see
+                :func:`~sessioncore_sql.migrate`.
         """
-        engine = new_async_engine(url)
+        engine = new_async_engine(url, deadline=deadline)
         try:
-            store = cls(engine)
+            store = cls(engine, deadline=deadline)
             await store.create_schema()
             yield store
         finally:
@@ -98,7 +164,7 @@ class _OnAsyncEngine:
 
     async def create_schema(self) -> None:
         """
-        Make the store's tables where they are missing.
+        Make the store's tables where they are missing. Changes none that is there.
 
         Repeating is safe, and so is starting several processes at once.
 
@@ -107,9 +173,12 @@ class _OnAsyncEngine:
 
             OutcomeUnknown: They may or may not have been made.
 
-            CorruptRecord: The tables have a version that this library does not know.
+            SchemaMismatch: They are there in a version that does not fit; see
+                :func:`~sessioncore_sql.migrate`.
         """
-        await self._run(create, self._component)
+        # To make tables takes longer than to use them, and others may be at it.
+        patient = attrs.evolve(self, deadline=max(self.deadline, PATIENCE))
+        await patient._run(create, self._component)  # noqa: SLF001 - it is of our kind
 
 
 @attrs.frozen(eq=False)
@@ -124,10 +193,13 @@ class AsyncSqlSessionStore(_OnAsyncEngine):
     Args:
         engine: With a database and a pool that can keep the promises.
 
+        deadline: How long one operation may take before it fails.
+
     Raises:
         TypeError: *engine* is none, or not one for asyncio.
 
-        ValueError: Its database or its pool could not keep the promises.
+        ValueError: Its database, its driver or its pool could not keep the
+            promises, or the deadline is not longer than nothing.
     """
 
     _component: ClassVar = Component.SESSIONS
@@ -214,10 +286,13 @@ class AsyncSqlCredentialStore(_OnAsyncEngine):
     Args:
         engine: With a database and a pool that can keep the promises.
 
+        deadline: How long one operation may take before it fails.
+
     Raises:
         TypeError: *engine* is none, or not one for asyncio.
 
-        ValueError: Its database or its pool could not keep the promises.
+        ValueError: Its database, its driver or its pool could not keep the
+            promises, or the deadline is not longer than nothing.
     """
 
     _component: ClassVar = Component.CREDENTIALS

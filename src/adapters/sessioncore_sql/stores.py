@@ -11,14 +11,16 @@ from typing import ClassVar, Concatenate, ParamSpec, Self, TypeVar
 
 import attrs
 from sqlalchemy import URL, Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from sessioncore.ports import Account, Admission, DataWrite, Purged
 from sessioncore.session import DataChange, Datum, Epoch, Locator, Roster, Session, Subject
 
 from . import _credentials, _sessions
-from ._engine import check_engine, new_engine
+from ._deadline import Call, checked_out, entered, over_its_line, watching
+from ._engine import DEADLINE, PATIENCE, check_deadline, check_engine, new_engine, prepare_engine
 from ._schema import Component, create
-from ._transaction import faults, unavailable
+from ._transaction import faults, is_lost, unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,6 +35,10 @@ class _OnEngine:
     _component: ClassVar[Component]
 
     engine: Engine = attrs.field(validator=check_engine, repr=False)
+    deadline: timedelta = attrs.field(default=DEADLINE, validator=check_deadline, kw_only=True)
+
+    def __attrs_post_init__(self) -> None:
+        prepare_engine(self.engine)
 
     def _run(
         self,
@@ -40,16 +46,33 @@ class _OnEngine:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        try:
-            with self.engine.connect() as connection:
-                return operation(connection, *args, **kwargs)
-        except faults(self.engine.dialect) as error:
-            fault = unavailable(error)
+        call = Call(self.deadline)
+        with entered(call), watching(call):
+            try:
+                try:
+                    return self._call(call, operation, *args, **kwargs)
+                except DBAPIError as error:
+                    if call.is_over or not is_lost(error):
+                        raise
+                # Nothing was written, and the pool has noticed.
+                return self._call(call, operation, *args, **kwargs)
+            except faults(self.engine.dialect) as error:
+                fault = unavailable(error, call)
         raise fault
+
+    def _call(
+        self,
+        call: Call,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        with checked_out(self.engine, call) as connection:
+            return over_its_line(connection, call, operation, *args, **kwargs)
 
     @classmethod
     @contextmanager
-    def connect(cls, url: str | URL, /) -> Generator[Self]:
+    def connect(cls, url: str | URL, /, *, deadline: timedelta = DEADLINE) -> Generator[Self]:
         """
         Make the store with an engine of its own, and its tables if they are missing.
 
@@ -59,6 +82,8 @@ class _OnEngine:
         Args:
             url: Such as ``sqlite:///sessions.db``.
 
+            deadline: How long one operation may take before it fails.
+
         Returns:
             A context manager, which closes the engine in the end.
 
@@ -67,11 +92,12 @@ class _OnEngine:
 
             StoreUnavailable: The tables could not be made.
 
-            CorruptRecord: The tables have a version that this library does not know.
+            SchemaMismatch: They are there in a version that does not fit; see
+                :func:`~sessioncore_sql.migrate`.
         """
-        engine = new_engine(url)
+        engine = new_engine(url, deadline=deadline)
         try:
-            store = cls(engine)
+            store = cls(engine, deadline=deadline)
             store.create_schema()
             yield store
         finally:
@@ -79,7 +105,7 @@ class _OnEngine:
 
     def create_schema(self) -> None:
         """
-        Make the store's tables where they are missing.
+        Make the store's tables where they are missing. Changes none that is there.
 
         Repeating is safe, and so is starting several processes at once.
 
@@ -88,9 +114,12 @@ class _OnEngine:
 
             OutcomeUnknown: They may or may not have been made.
 
-            CorruptRecord: The tables have a version that this library does not know.
+            SchemaMismatch: They are there in a version that does not fit; see
+                :func:`~sessioncore_sql.migrate`.
         """
-        self._run(create, self._component)
+        # To make tables takes longer than to use them, and others may be at it.
+        patient = attrs.evolve(self, deadline=max(self.deadline, PATIENCE))
+        patient._run(create, self._component)  # noqa: SLF001 - it is of our kind
 
 
 @attrs.frozen(eq=False)
@@ -102,20 +131,35 @@ class SqlSessionStore(_OnEngine):
     database. Each call takes a connection of its own from the engine's pool and
     never joins a transaction of the caller; on SQLite, a caller who calls while
     holding the database's write lock waits for itself, until the busy timeout.
+    A connection that turns out to be dead is replaced without a word.
 
     The engine stays the caller's: the store never disposes of it and changes
     none of its settings. :func:`~sessioncore_sql.new_engine` makes one with the
-    settings that matter. For others: on SQLite a file, in WAL mode and with
-    ``synchronous=FULL``, and a busy timeout (``connect_args={"timeout": ...}``)
-    of some seconds; on servers ``pool_pre_ping``, and no routing to replicas.
+    settings that matter. For others, whatever their isolation level:
+
+    - SQLite: a file, in WAL mode and with ``synchronous=FULL``, and a busy timeout
+      (``connect_args={"timeout": ...}``) no longer than the deadline.
+    - Servers: no routing to replicas. ``pool_pre_ping`` is not needed, and costs a
+      round trip. A ``pool_timeout`` no longer than the deadline.
+    - PostgreSQL: ``idle_in_transaction_session_timeout`` and ``lock_timeout``, so
+      that a client that is stopped does not keep its locks.
+    - MariaDB and MySQL: ``idle_transaction_timeout`` (MariaDB only) and
+      ``innodb_lock_wait_timeout``, for the same; and ``isolation_level="AUTOCOMMIT"``
+      with ``skip_autocommit_rollback=True``, without which each call ends with a
+      ``ROLLBACK``, which is a round trip.
 
     Args:
         engine: With a database and a pool that can keep the promises.
 
+        deadline: How long one operation may take before it fails, all waiting
+            included. On SQLite the busy timeout decides, and on drivers that show
+            no socket their own settings.
+
     Raises:
         TypeError: *engine* is none, or one for asyncio.
 
-        ValueError: Its database or its pool could not keep the promises.
+        ValueError: Its database or its pool could not keep the promises, or the
+            deadline is not longer than nothing.
     """
 
     _component: ClassVar = Component.SESSIONS
@@ -208,10 +252,13 @@ class SqlCredentialStore(_OnEngine):
     Args:
         engine: With a database and a pool that can keep the promises.
 
+        deadline: How long one operation may take before it fails.
+
     Raises:
         TypeError: *engine* is none, or one for asyncio.
 
-        ValueError: Its database or its pool could not keep the promises.
+        ValueError: Its database or its pool could not keep the promises, or the
+            deadline is not longer than nothing.
     """
 
     _component: ClassVar = Component.CREDENTIALS

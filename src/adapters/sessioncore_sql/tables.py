@@ -16,6 +16,13 @@ even more about time. All sessions of one user, last seen first::
 Reading is free. Writing is the stores' business: to end sessions, call
 ``logout_everywhere``, or delete the user's row from ``sessioncore_epochs``,
 which ends them at once.
+
+``python -m sessioncore_sql migrate`` makes the tables and brings them up to date.
+An app that leaves that to Alembic hands it :data:`metadata`, or copies the tables
+into its own by ``to_metadata``, and runs ``migrate`` after each upgrade: there is
+nothing to alter then, but the version to record. An app that does not has Alembic's
+``include_name`` leave out names that begin with ``sessioncore_``; otherwise
+autogeneration proposes to drop them.
 """
 
 from __future__ import annotations
@@ -80,10 +87,11 @@ schema = Table(
     metadata,
     Column("component", String(32), primary_key=True),
     Column("version", Integer, nullable=False),
+    Column("works_with", Integer, comment="the oldest version whose code works; none: this one"),
     comment="Which version of the tables this database has",
     **_MYSQL,
 )
-"""One row for each part of the schema that :meth:`create_schema` made."""
+"""One row for each component that is there: which version its tables have."""
 
 epochs = Table(
     "sessioncore_epochs",
