@@ -15,7 +15,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from sessioncore.attempt import Attempt
-from sessioncore.context import LOGIN_WINDOW, TRIES, UPKEEP_TRIES, Context
+from sessioncore.context import LOGIN_WINDOW, TRIES, UPKEEP_TRIES, Context, Doubt
 from sessioncore.data import checked_key, checked_keys, decode_value, encode_value
 from sessioncore.decisions import (
     Accept,
@@ -1163,51 +1163,55 @@ class AsyncAuthService:
         carried = await self._data_to_carry(held, subject, cookie, keep)
         abandoned: list[Locator] = []
         unsure: dict[Locator, tuple[Session, EndReason]] = {}
-        for _ in range(TRIES):
-            now = self._context.now()
-            roster = await self._sessions.roster(subject)
-            # Which of them an admission of unknown fate has ended, if any.
-            missing = missing_from(roster, tuple(unsure.values()))
-            self._context.these_ended(missing)
-            for gone, _reason in missing:
-                del unsure[gone.locator]
-            plan = decide_admission(
-                roster,
-                policy,
-                self._context.policies,
-                now,
-                replaced=held.family if held else None,
-                abandoned=abandoned,
-            )
-            if isinstance(plan, LimitReached):
-                self._context.limit_reached(subject, plan.limit)
-                return plan
-            # A fresh slot for every try: one whose fate is unknown may have
-            # been admitted and revoked, and must not come back.
-            session_id = self._context.fresh_id(epoch)
-            session = opened(
-                session_id,
-                subject,
-                policy=policy,
-                now=now,
-                methods=methods,
-                device=device,
-                stamp=self._context.stamp(),
-            )
-            abandoned.append(session.locator)
-            try:
-                admission = await self._sessions.admit(session, plan.evicted, roster.version, now)
-            except OutcomeUnknown:
-                unsure |= {gone.locator: (gone, reason) for gone, reason in plan.ending}
-                await self._delete(session.locator)
-                continue
-            if admission is Admission.STALE:
-                return None
-            if admission is Admission.ADMITTED:
-                self._context.these_ended(plan.ending)
-                await self._carry_over(session, carried, held)
-                self._context.started(session)
-                return LoggedIn(session_id, session, self._context.persistence(session))
+        with Doubt() as doubt:
+            for _ in range(TRIES):
+                now = self._context.now()
+                roster = await self._sessions.roster(subject)
+                # Which of them an admission of unknown fate has ended, if any.
+                missing = missing_from(roster, tuple(unsure.values()))
+                self._context.these_ended(missing)
+                for gone, _reason in missing:
+                    del unsure[gone.locator]
+                plan = decide_admission(
+                    roster,
+                    policy,
+                    self._context.policies,
+                    now,
+                    replaced=held.family if held else None,
+                    abandoned=abandoned,
+                )
+                if isinstance(plan, LimitReached):
+                    self._context.limit_reached(subject, plan.limit)
+                    return plan
+                # A fresh slot for every try: one whose fate is unknown may have
+                # been admitted and revoked, and must not come back.
+                session_id = self._context.fresh_id(epoch)
+                session = opened(
+                    session_id,
+                    subject,
+                    policy=policy,
+                    now=now,
+                    methods=methods,
+                    device=device,
+                    stamp=self._context.stamp(),
+                )
+                abandoned.append(session.locator)
+                try:
+                    admission = await self._sessions.admit(
+                        session, plan.evicted, roster.version, now
+                    )
+                except OutcomeUnknown as unknown:
+                    doubt.unknown = unknown
+                    unsure |= {gone.locator: (gone, reason) for gone, reason in plan.ending}
+                    await self._delete(session.locator)
+                    continue
+                if admission is Admission.STALE:
+                    return None
+                if admission is Admission.ADMITTED:
+                    self._context.these_ended(plan.ending)
+                    await self._carry_over(session, carried, held)
+                    self._context.started(session)
+                    return LoggedIn(session_id, session, self._context.persistence(session))
         return Busy()
 
     async def _held(self, cookie: str | None) -> Session | None:
@@ -1265,9 +1269,11 @@ class AsyncAuthService:
                 return
             await self._end(held.locator, held.subject, held.family, EndReason.REPLACED)
         except StoreError:
-            # Nobody will learn the id of the session that was just admitted.
-            await self._delete(session.locator)
-            raise
+            # Nobody will learn the id of the session that was just admitted. It has
+            # taken the place of others.
+            with Doubt(OutcomeUnknown("a session was admitted, and is given up")):
+                await self._delete(session.locator)
+                raise
 
     async def _end(
         self,
@@ -1277,17 +1283,20 @@ class AsyncAuthService:
         reason: EndReason,
     ) -> bool:
         # Ends the session wherever a restart moves it meanwhile.
-        for _ in range(TRIES):
-            ended = await self._delete(locator)
-            moved = None
-            if ended is not True and subject is not None and family is not None:
-                moved = session_of_family(await self._sessions.roster(subject), family)
-            if moved is None:
-                if ended is not False:
-                    self._context.ended(locator, subject, reason)
-                return ended is not False
-            locator = moved
-        raise StoreUnavailable("the session moves faster than it can be ended")
+        with Doubt() as doubt:
+            for _ in range(TRIES):
+                ended = await self._delete(locator)
+                if ended is None:
+                    doubt.unknown = OutcomeUnknown("the session may have been ended")
+                moved = None
+                if ended is not True and subject is not None and family is not None:
+                    moved = session_of_family(await self._sessions.roster(subject), family)
+                if moved is None:
+                    if ended is not False:
+                        self._context.ended(locator, subject, reason)
+                    return ended is not False
+                locator = moved
+            raise StoreUnavailable("the session moves faster than it can be ended")
 
     async def _delete(self, locator: Locator) -> bool | None:
         # None: it is gone, and a call whose answer was lost may have done it.
@@ -1306,8 +1315,5 @@ class AsyncAuthService:
             return await self._again(call, unknown)
 
     async def _again(self, call: Callable[[], Awaitable[T]], unknown: OutcomeUnknown) -> T:
-        try:
+        with Doubt(unknown):
             return await call()
-        except StoreUnavailable as unavailable:
-            # This call wrote nothing; the one before may have.
-            raise unknown from unavailable

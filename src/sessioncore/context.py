@@ -12,10 +12,10 @@ import hmac
 import re
 from datetime import datetime, timedelta
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from sessioncore.decisions import MOST_METHODS, decide_expiry, to_milliseconds
-from sessioncore.errors import InvalidPolicy
+from sessioncore.errors import InvalidPolicy, OutcomeUnknown, StoreUnavailable
 from sessioncore.events import (
     AllSessionsEnded,
     EndReason,
@@ -47,6 +47,8 @@ from sessioncore.session import (
 from sessioncore.system import SystemClock, SystemEntropy
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from sessioncore.events import Event
     from sessioncore.outcomes import InactiveReason
     from sessioncore.ports import Clock, Entropy, EventSink
@@ -63,7 +65,35 @@ five times, so this bound is reached only if something is broken (ADR-0012)."""
 UPKEEP_TRIES: Final = 8
 """The same for touch and renewal, which may be left to the next request."""
 
+
 _METHOD: Final = re.compile(r"[!-~]{1,32}", re.ASCII)
+
+
+class Doubt:
+    """
+    Within it, nobody says that nothing was written once a write of unknown fate was sent.
+
+    A use case makes several calls, and a store that is down for the last of them
+    knows nothing of the first. So once there is a doubt, ``StoreUnavailable``
+    becomes ``OutcomeUnknown`` (ADR-0016).
+    """
+
+    __slots__ = ("unknown",)
+
+    def __init__(self, unknown: OutcomeUnknown | None = None) -> None:
+        self.unknown = unknown
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.unknown is not None and isinstance(error, StoreUnavailable):
+            raise self.unknown from error
 
 
 class Context:

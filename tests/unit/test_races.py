@@ -26,6 +26,7 @@ from typing import Any
 import attrs
 import pytest
 from exploring import (
+    ALICE,
     NEW,
     OLD,
     SOUND,
@@ -1558,6 +1559,10 @@ def password_as_before(stage: Stage, mine: SessionId) -> bool:
     return stage.credentials.read_hash("alice") == f"hash of {OLD}"
 
 
+def alone(stage: Stage, mine: SessionId) -> bool:
+    return stage.lives(mine) and len(stage.sessions.roster(ALICE).sessions) == 1
+
+
 def no_data(stage: Stage, mine: SessionId) -> bool:
     return not stage.sessions.read_data(mine.locator)
 
@@ -1572,6 +1577,10 @@ async def log_out_everywhere(stage: Stage, mine: SessionId) -> object:
 
 async def keep_only_this(stage: Stage, mine: SessionId) -> object:
     return await stage.service().logout_everywhere("alice", keep=mine.reveal())
+
+
+async def sign_in_instead(stage: Stage, mine: SessionId) -> object:
+    return await stage.service().login("alice", OLD, cookie=mine.reveal())
 
 
 async def revoke(stage: Stage, mine: SessionId) -> object:
@@ -1598,14 +1607,17 @@ async def change_data(stage: Stage, mine: SessionId) -> object:
         (revoke, alive),
         (rotate, alive),
         (change_data, no_data),
+        (sign_in_instead, alone),
     ],
 )
 def test_who_says_that_nothing_was_written_has_written_nothing(
     act: Rival, untouched: Callable[[Stage, SessionId], bool]
 ) -> None:
-    # The first reply is lost, and at the repetition the store cannot be reached.
+    # A reply is lost, and at the repetition, or at a read that comes after it, the
+    # store cannot be reached.
     fates = (Fate.REPLY_LOST, Fate.LATE, Fate.NOT_SENT)
     writes: tuple[str, ...] = (
+        "admit",
         "replace_hash",
         "replace",
         "restart",
@@ -1613,9 +1625,9 @@ def test_who_says_that_nothing_was_written_has_written_nothing(
         "delete_user",
         "write_data",
     )
-    explore(
-        says_truly(act, untouched), Parts(fates=dict.fromkeys(writes, fates), faults=2), at_least=4
-    )
+    reads = ("find", "roster", "read_data")
+    meets = dict.fromkeys(writes, fates) | dict.fromkeys(reads, (Fate.NOT_SENT,))
+    explore(says_truly(act, untouched), Parts(fates=meets, faults=2), at_least=4)
 
 
 @pytest.mark.parametrize("act", [log_out, revoke])

@@ -873,7 +873,8 @@ def test_a_sign_in_that_cannot_finish_leaves_no_session_and_tells_of_none(
     visitor = world.auth.start_anonymous()
     world.auth.change_data(visitor.session, {"cart": 1})
     world.journal.next(name, UNAVAILABLE)
-    with pytest.raises(StoreUnavailable):
+    # Not StoreUnavailable: a session was admitted, maybe in place of another.
+    with pytest.raises(OutcomeUnknown):
         world.auth.login("alice", PASSWORD, cookie=visitor.session_id.reveal(), keep=["cart"])
     assert stored(world) == ()
     assert world.is_live(visitor.session_id.reveal())
@@ -1113,9 +1114,31 @@ def test_an_admission_that_takes_effect_late_is_evicted_by_the_next_try(world: W
 def test_an_admission_that_cannot_be_undone_is_raised(world: World) -> None:
     world.journal.next("admit", loses_reply)
     world.journal.next("delete", UNAVAILABLE)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(OutcomeUnknown):
         world.auth.login("alice", PASSWORD)
     assert world.told(Event) == []
+
+
+@pytest.mark.parametrize("name", ["roster", "admit"])
+def test_after_an_admission_of_unknown_fate_nobody_says_that_nothing_was_written(
+    world: World, name: str
+) -> None:
+    if name == "admit":
+        world.journal.next("admit", loses_reply, UNAVAILABLE)
+    else:
+        world.journal.next("admit", loses_reply)
+        world.journal.next("roster", goes_through, UNAVAILABLE)
+    with pytest.raises(OutcomeUnknown):
+        world.auth.login("alice", PASSWORD)
+
+
+def test_after_an_end_of_unknown_fate_nobody_says_that_nothing_was_written(world: World) -> None:
+    cookie = world.cookie()
+    world.journal.next("delete", loses_reply)
+    world.journal.next("roster", UNAVAILABLE)
+    with pytest.raises(OutcomeUnknown):
+        world.auth.logout(cookie)
+    assert not world.is_live(cookie)
 
 
 def test_an_admission_whose_undoing_stays_unknown_is_raised_as_such(world: World) -> None:
