@@ -3,13 +3,17 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Two at a time; what shares a server stays together.
+SHARED := --numprocesses 2 --dist loadscope
 CODE := $(wildcard src tests examples benchmarks scripts)
 
-.PHONY: help test demo races format clean constraints
+.PHONY: help test contract demo faults races format clean constraints
 
 help:
 	@echo "make test         everything that must hold: linters, types, layers, tests, coverage"
+	@echo "make contract     every store by every client library through the one suite, and a table"
 	@echo "make demo         a small app with sign-in, on this machine"
+	@echo "make faults       real servers, several clients, and everything fails; see ARGS=--help"
 	@echo "make races        the same races on other session libraries, and a table of them"
 	@echo "make format       put the code into shape"
 	@echo "make constraints  renew requirements/constraints.txt"
@@ -23,11 +27,21 @@ test:
 	$(BIN)/mypy $(CODE)
 	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/lint-imports
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov $(SHARED)
+
+contract:
+	$(PYTHON) scripts/bootstrap.py dev
+	$(PYTHON) scripts/install_servers.py
+	$(BIN)/pytest tests/contract $(SHARED)
 
 demo:
 	$(PYTHON) scripts/bootstrap.py demo
 	exec $(BIN)/python -m examples.demo.app
+
+faults:
+	$(PYTHON) scripts/bootstrap.py dev
+	$(PYTHON) scripts/install_servers.py
+	PYTHONPATH=tests $(BIN)/python -m faults run $(ARGS)
 
 races:
 	PYTHONPATH=scripts $(PYTHON) benchmarks/races/environment.py
