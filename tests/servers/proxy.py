@@ -56,7 +56,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: asyncio.Server | None = None
         self._streams: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self.port = 0
         """Where clients find it."""
 
@@ -115,9 +115,12 @@ class Proxy:
         if self._server is not None:
             self._server.close()
         await self._cut()
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # What was aborted is closed by the loop when it comes round next.
+        await self._cut()
+        await asyncio.sleep(0)
 
     async def _become(self, weather: Weather) -> None:
         self._weather = weather
@@ -138,22 +141,26 @@ class Proxy:
         await self._cut()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._streams.add(writer)
         if self._weather is Weather.CUT:
             self._reset(writer)
             return
+        self._take_on(asyncio.current_task())
         try:
             to_server = await asyncio.open_connection("127.0.0.1", self._target)
         except OSError:
             self._reset(writer)
             return
-        pumps = [
+        self._streams.add(to_server[1])
+        self._take_on(
             self._loop.create_task(self._pump(reader, to_server[1], writer, replies=False)),
             self._loop.create_task(self._pump(to_server[0], writer, to_server[1], replies=True)),
-        ]
-        self._streams |= {writer, to_server[1]}
-        self._pumps |= set(pumps)
-        for pump in pumps:
-            pump.add_done_callback(self._pumps.discard)
+        )
+
+    def _take_on(self, *tasks: asyncio.Task[Any] | None) -> None:
+        for task in filter(None, tasks):
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _pump(
         self,
