@@ -1626,7 +1626,10 @@ def test_who_says_that_nothing_was_written_has_written_nothing(
         "write_data",
     )
     reads = ("find", "roster", "read_data")
-    meets = dict.fromkeys(writes, fates) | dict.fromkeys(reads, (Fate.NOT_SENT,))
+    meets: dict[str, tuple[Fate, ...]] = {
+        **dict.fromkeys(writes, fates),
+        **dict.fromkeys(reads, (Fate.NOT_SENT,)),
+    }
     explore(says_truly(act, untouched), Parts(fates=meets, faults=2), at_least=4)
 
 
