@@ -304,8 +304,7 @@ class SessionStore(Protocol):
                 stamp.
 
         Returns:
-            Whether this call deleted it. After a repetition by a driver this is
-            a lower bound.
+            Whether this call deleted it. After a repetition this is a lower bound.
 
         Raises:
             StoreUnavailable: The store did not answer; nothing was deleted.

@@ -50,7 +50,7 @@ class Purger:
             batches as it takes.
 
         on_error: Told of a round that failed, in the purger's thread. By default
-            nobody is.
+            nobody is. It must not raise: that would end the purger.
 
         entropy: Where chance comes from; the system's by default.
 
@@ -136,7 +136,7 @@ class AsyncPurger:
             batches as it takes.
 
         on_error: Told of a round that failed, in the purger's task. By default
-            nobody is.
+            nobody is. It must not raise: that would end the purger.
 
         entropy: Where chance comes from; the system's by default.
 

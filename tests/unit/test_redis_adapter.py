@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 import redis.asyncio
+import redis.asyncio.sentinel
+import redis.sentinel
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.exceptions import (
@@ -67,6 +69,9 @@ PACKAGE = Path(calls.__file__).parent
 TAG_KEY = b"a key for the tests of this page"
 DEADLINE_SECONDS = 10.0
 
+untyped_sentinel: Any = redis.sentinel.Sentinel
+untyped_async_sentinel: Any = redis.asyncio.sentinel.Sentinel
+
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[RedisServer]:
@@ -114,6 +119,13 @@ def test_a_client_that_decodes_is_refused() -> None:
         RedisSessionStore(redis.Redis(decode_responses=True))
     with pytest.raises(ValueError, match="decode_responses"):
         AsyncRedisSessionStore(redis.asyncio.Redis(decode_responses=True))
+
+
+def test_a_client_that_reads_from_a_replica_is_refused() -> None:
+    with pytest.raises(ValueError, match="replica"):
+        RedisSessionStore(untyped_sentinel([]).slave_for("sessions"))
+    with pytest.raises(ValueError, match="replica"):
+        AsyncRedisSessionStore(untyped_async_sentinel([]).slave_for("sessions"))
 
 
 @pytest.mark.parametrize("prefix", ["", "a{b", "a}b", "sessión", "a*", "a b", "x" * 65])

@@ -112,7 +112,7 @@ UNQUOTED = {
     # stores' own tests have them.
     "works on unreadable records too.",
     "works on unreadable records, and as a deletion even where memory is too full to write.",
-    "After a repetition by a driver this is a lower bound.",
+    "After a repetition this is a lower bound.",
     "a lower bound after a repetition.",
 }
 

@@ -154,7 +154,6 @@ class Settings:
     asks_before: float | None
     """For how many seconds it may ask Sentinels in turn where to connect; ``None`` for ever."""
 
-    reads_replicas: bool
     for_threads: bool
 
 
@@ -173,7 +172,6 @@ def settings_of(client: AnyClient) -> Settings:
         connects_again=specimen.retry.get_retries() != 0 and not _is_cluster(client),
         waits_for_connection=getattr(pool, "timeout", 0),
         asks_before=_patience_with_sentinels(pool),
-        reads_replicas=getattr(pool, "is_master", True) is False,
         for_threads=isinstance(client, (redis.Redis, redis.RedisCluster)),
     )
 
@@ -211,6 +209,8 @@ def _check_settings(client: AnyClient) -> None:
             raise ValueError("client: it reads from replicas, which lag behind; let it not")
         decodes = cluster.encoder.decode_responses
     else:
+        if getattr(_pool_of(client), "is_master", True) is False:
+            raise ValueError("client: it reads from a replica, which lags behind: master_for()")
         decodes = _pool_of(client).connection_kwargs.get("decode_responses")
     if decodes:
         raise ValueError("client: decode_responses must be off, records are not text")

@@ -122,12 +122,6 @@ def _at(weakness: Weakness, nodes: Sequence[str]) -> Weakness:
 
 
 def _of_client(client: Settings, seconds: float) -> Iterator[Weakness]:
-    if client.reads_replicas:
-        yield Weakness(
-            _ENDED_STAYS_ENDED,
-            "The client reads from replicas, which lag behind.",
-            "Use master_for() and not slave_for().",
-        )
     if not client.for_threads:
         # asyncio can give up whatever the client does.
         return

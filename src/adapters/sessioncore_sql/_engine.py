@@ -53,7 +53,7 @@ def new_engine(url: str | URL, /, *, deadline: timedelta = DEADLINE) -> Engine:
         url: Such as ``sqlite:////var/lib/app/sessions.db``.
 
         deadline: That of the stores. For so long a call waits for a free
-            connection, for a new one, and for a lock.
+            connection or for a new one, and on servers a little less for a lock.
 
     Raises:
         ValueError: Not the URL of a database that is supported, or no deadline.

@@ -13,8 +13,8 @@ The rules:
     read first fails at once with ``SQLITE_BUSY_SNAPSHOT``, whatever the busy
     timeout. Elsewhere it is READ COMMITTED, where each statement sees what was
     committed before it, also after it waited for a lock.
-4.  Deadlocks and serialization failures repeat the whole transaction, while the
-    call's time lasts (``_deadline.py``).
+4.  Deadlocks, serialization failures and lock time-outs repeat the whole
+    transaction: up to five attempts, while the call's time lasts (``_deadline.py``).
 5.  Until ``COMMIT`` is sent nothing has been written, so a failure up to there
     is :class:`StoreUnavailable`; one after that is :class:`OutcomeUnknown`. A
     connection that breaks before is replaced once, reading or writing: those in

@@ -82,7 +82,8 @@ class _OnEngine:
         Args:
             url: Such as ``sqlite:///sessions.db``.
 
-            deadline: How long one operation may take before it fails.
+            deadline: How long one operation may take before it fails; making the
+                tables may take up to five minutes.
 
         Returns:
             A context manager, which closes the engine in the end.
@@ -91,6 +92,10 @@ class _OnEngine:
             ValueError: Not the URL of a database that the store can use.
 
             StoreUnavailable: The tables could not be made.
+
+            OutcomeUnknown: They may or may not have been made.
+
+            CorruptRecord: Their recorded version cannot be read.
 
             SchemaMismatch: They are there in a version that does not fit; see
                 :func:`~sessioncore_sql.migrate`.
@@ -107,12 +112,16 @@ class _OnEngine:
         """
         Make the store's tables where they are missing. Changes none that is there.
 
-        Repeating is safe, and so is starting several processes at once.
+        Repeating is safe, and so is starting several processes at once. It may
+        take up to five minutes, or the deadline if that is longer: others may be
+        at it.
 
         Raises:
             StoreUnavailable: The database did not answer; nothing was made.
 
             OutcomeUnknown: They may or may not have been made.
+
+            CorruptRecord: Their recorded version cannot be read.
 
             SchemaMismatch: They are there in a version that does not fit; see
                 :func:`~sessioncore_sql.migrate`.
