@@ -128,6 +128,22 @@ def test_a_client_that_reads_from_a_replica_is_refused() -> None:
         AsyncRedisSessionStore(untyped_async_sentinel([]).slave_for("sessions"))
 
 
+@pytest.mark.parametrize("cluster", [False, True])
+@pytest.mark.parametrize("url", ["redis://:sEcret/more@host/0", "redis://user:sEc#ret@host/0", "x"])
+def test_what_is_no_url_is_refused_without_repeating_it(url: str, cluster: bool) -> None:
+    async def connect() -> None:
+        async with AsyncRedisSessionStore.connect(url, cluster=cluster):
+            pass
+
+    for refused in (
+        lambda: RedisSessionStore.connect(url, cluster=cluster).__enter__(),
+        lambda: asyncio.run(connect()),
+    ):
+        with pytest.raises(ValueError, match="not the URL") as refusal:
+            refused()
+        assert "sEc" not in "".join(texts(refusal.value))
+
+
 @pytest.mark.parametrize("prefix", ["", "a{b", "a}b", "sessión", "a*", "a b", "x" * 65])
 def test_an_unfit_prefix_is_refused(prefix: str) -> None:
     with pytest.raises(ValueError, match="prefix"):

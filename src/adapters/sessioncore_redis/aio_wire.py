@@ -272,7 +272,8 @@ async def _converse(connection: Any, question: Question, trip: Trip, *, asking: 
     if isinstance(reply, ResponseError):
         trip.may_have_written &= not is_refusal(reply)
         raise reply
-    trip.may_have_written = False
+    # Until it is confirmed, whatever goes wrong goes wrong after a write.
+    trip.may_have_written = question.writes and question.replicas > 0
     if question.replicas:
         milliseconds = trip.milliseconds_to_wait(connection.socket_timeout)
         packed = connection.pack_commands(question.confirmation(milliseconds))
@@ -282,6 +283,7 @@ async def _converse(connection: Any, question: Question, trip: Trip, *, asking: 
                 trip.note_confirmation(await _exchange(connection, packed, 2))
         except DRIVER_ERRORS:
             await connection.disconnect(nowait=True)
+    trip.may_have_written = False
     return reply
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,8 @@ from sessioncore_redis.layout import TAG_KEY_BYTES, Layout
 from sessioncore_redis.trips import Trip
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from attrs import Attribute
 
 TAG_KEY_SIZES: Final = range(16, 65)
@@ -106,28 +109,47 @@ def new_sync_client(url: str, deadline: timedelta, *, cluster: bool) -> Any:
     Make a client for threads that keeps to *deadline*.
 
     Raises:
+        ValueError: *url* is not the URL of a Redis server.
+
         StoreUnavailable: No node of the cluster answered. Other clients connect
             when they are first used.
     """
     settings = {**_limits(deadline, cluster=cluster), "retry": Retry(NoBackoff(), 0)}
-    if not cluster:
-        return untyped(redis.Redis).from_pool(untyped(BoundedPool).from_url(url, **settings))
-    try:
-        with bounded_by(Trip(deadline)):
-            return untyped(redis.RedisCluster).from_url(
-                url, connection_pool_class=BoundedPool, **settings
-            )
-    except DRIVER_ERRORS as error:
-        raise StoreUnavailable("the cluster did not answer") from error
+    with _quoting_no_url():
+        if not cluster:
+            return untyped(redis.Redis).from_pool(untyped(BoundedPool).from_url(url, **settings))
+        try:
+            with bounded_by(Trip(deadline)):
+                return untyped(redis.RedisCluster).from_url(
+                    url, connection_pool_class=BoundedPool, **settings
+                )
+        except DRIVER_ERRORS as error:
+            raise StoreUnavailable("the cluster did not answer") from error
 
 
 def new_async_client(url: str, deadline: timedelta, *, cluster: bool) -> Any:
     """
     Make a client for asyncio that keeps to *deadline*.
+
+    Raises:
+        ValueError: *url* is not the URL of a Redis server.
     """
     kind = untyped(redis.asyncio.RedisCluster if cluster else redis.asyncio.Redis)
     retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-    return kind.from_url(url, retry=retry, **_limits(deadline, cluster=cluster))
+    with _quoting_no_url():
+        return kind.from_url(url, retry=retry, **_limits(deadline, cluster=cluster))
+
+
+@contextmanager
+def _quoting_no_url() -> Generator[None, None, None]:
+    refused = False
+    try:
+        yield
+    except ValueError:
+        # A password that is not escaped is taken for a port, and quoted.
+        refused = True
+    if refused:
+        raise ValueError("not the URL of a Redis server")
 
 
 def untyped(driver: Any) -> Any:

@@ -98,7 +98,7 @@ class Cluster:
         Return the names of all primaries.
         """
         with bounded_by(trip):
-            self._draw_map()
+            self._draw_map(trip)
         return tuple(node.name for node in self._client.get_primaries())
 
     def ask(self, question: Question, trip: Trip) -> Any:
@@ -110,7 +110,7 @@ class Cluster:
 
     def _ask(self, question: Question, trip: Trip) -> Any:
         if self._outdated:
-            self._draw_map()
+            self._draw_map(trip)
         node, asking, lost = self._node_for(question), False, False
         while True:
             try:
@@ -124,7 +124,7 @@ class Cluster:
                 if asking:
                     node = self._node_at(refusal, node)
                 elif isinstance(refusal, MovedError):
-                    node = self._new_home(refusal, node)
+                    node = self._new_home(refusal, node, trip)
                 else:
                     node = self._node_for(question)
             except DRIVER_ERRORS as error:
@@ -133,7 +133,7 @@ class Cluster:
                     raise
                 # Nothing was written: once more, where a fresh map says.
                 lost = True
-                self._draw_map()
+                self._draw_map(trip)
                 node, asking = self._node_for(question), False
 
     def _node_for(self, question: Question) -> Any:
@@ -148,9 +148,9 @@ class Cluster:
             self._outdated = True
             raise
 
-    def _new_home(self, moved: Any, answered: Any) -> Any:
+    def _new_home(self, moved: Any, answered: Any, trip: Trip) -> Any:
         if monotonic() - self._drawn_at > REFRESH_SECONDS:
-            self._draw_map()
+            self._draw_map(trip)
         return self._node_at(moved, answered)
 
     def _node_at(self, redirection: Any, answered: Any) -> Any:
@@ -164,9 +164,12 @@ class Cluster:
     def _pool_of(self, node: Any) -> Any:
         return self._client.get_redis_connection(node).connection_pool
 
-    def _draw_map(self) -> None:
+    def _draw_map(self, trip: Trip) -> None:
         drawn_at = self._drawn_at
-        with self._lock:
+        # A lock ends with no socket: whoever draws may have more time than this call.
+        if not self._lock.acquire(timeout=max(trip.seconds_left, 0)):
+            raise TimeoutError("the time for this operation is over")
+        try:
             # Unless another thread has just done it.
             if drawn_at == self._drawn_at:
                 self._outdated = False
@@ -176,6 +179,8 @@ class Cluster:
                     self._outdated = True
                     raise
                 self._drawn_at = monotonic()
+        finally:
+            self._lock.release()
 
 
 @contextmanager
@@ -207,7 +212,8 @@ def _converse(connection: Any, question: Question, trip: Trip, *, asking: bool) 
     if isinstance(reply, ResponseError):
         trip.may_have_written &= not is_refusal(reply)
         raise reply
-    trip.may_have_written = False
+    # Until it is confirmed, whatever goes wrong goes wrong after a write.
+    trip.may_have_written = question.writes and question.replicas > 0
     if question.replicas:
         milliseconds = trip.milliseconds_to_wait(connection.socket_timeout)
         packed = connection.pack_commands(question.confirmation(milliseconds))
@@ -215,6 +221,7 @@ def _converse(connection: Any, question: Question, trip: Trip, *, asking: bool) 
             trip.note_confirmation(_exchange(connection, packed, 2))
         except DRIVER_ERRORS:
             connection.disconnect()
+    trip.may_have_written = False
     return reply
 
 

@@ -37,6 +37,8 @@ DOES_NOT_FIT: Final = 1
 NOT_FOUND_OUT: Final = 2
 """Also what argparse exits with when it is called wrongly."""
 
+_NO_URL: Final = "this is not the URL of a database"
+
 _DEADLINE_SECONDS: Final = 600
 _MOST_SECONDS: Final = 86_400
 
@@ -70,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     components = [Component(name) for name in options.component]
     deadline = timedelta(seconds=options.deadline)
     try:
-        url = make_url(text)
+        url = _parsed(text)
         if url.get_dialect().is_async:
             return asyncio.run(_run_async(options.command, url, components, deadline))
         return _run(options.command, url, components, deadline)
@@ -81,12 +83,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as error:
         problem, code = f"the URL's driver is not installed: {error.name}", NOT_FOUND_OUT
     except ArgumentError:
-        # Its message may quote the URL, with its password.
-        problem, code = "this is not the URL of a database", NOT_FOUND_OUT
+        problem, code = _NO_URL, NOT_FOUND_OUT
     except ValueError as error:
         problem, code = str(error), NOT_FOUND_OUT
     print(problem, file=sys.stderr)  # noqa: T201
     return code
+
+
+def _parsed(text: str) -> URL:
+    try:
+        return make_url(text)
+    except (ArgumentError, ValueError):
+        # Their messages may quote the URL, with its password.
+        pass
+    raise ValueError(_NO_URL)
 
 
 def _run(command: str, url: URL, components: Sequence[Component], deadline: timedelta) -> int:

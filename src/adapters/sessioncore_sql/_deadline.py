@@ -101,13 +101,13 @@ class Call:
         deadline: How long it may take from now.
     """
 
-    __slots__ = ("_expired", "_line", "deadline", "is_committing", "until")
+    __slots__ = ("_expired", "_line", "deadline", "may_be_committed", "until")
 
     def __init__(self, deadline: timedelta) -> None:
         self.deadline = deadline.total_seconds()
         self.until = time.monotonic() + self.deadline
-        self.is_committing = False
-        """Whether ``COMMIT`` may have been sent and is not acknowledged."""
+        self.may_be_committed = False
+        """Whether ``COMMIT`` may have been sent, and was not refused."""
         self._expired = False
         self._line: Line | None = None
 
@@ -152,13 +152,13 @@ class Call:
         """
         if self.is_over:
             raise TimeoutError("too late to commit")
-        self.is_committing = True
+        self.may_be_committed = True
 
-    def end_commit(self) -> None:
+    def commit_was_refused(self) -> None:
         """
-        Note that it is known what became of ``COMMIT``.
+        Note that nothing came of ``COMMIT``.
         """
-        self.is_committing = False
+        self.may_be_committed = False
 
 
 def current_call() -> Call | None:

@@ -87,7 +87,7 @@ def _made(
             **({} if _is_in_memory(parsed) else {"pool_timeout": seconds}),
             **({} if backend == SQLITE else _ON_SERVERS),
         )
-    except (ArgumentError, InvalidRequestError) as error:
+    except (ArgumentError, InvalidRequestError, ValueError) as error:
         # The class alone: the message may quote the URL, with its password.
         refusal = type(error).__name__
     else:

@@ -235,12 +235,10 @@ def _commit(connection: Connection, call: Call | None) -> None:
     except faults(connection.dialect) as error:
         if _codes(error) & _NOT_COMMITTED:
             if call is not None:
-                call.end_commit()
+                call.commit_was_refused()
             raise
         unknown = OutcomeUnknown(f"the commit was not acknowledged: {_described(error)}")
     else:
-        if call is not None:
-            call.end_commit()
         return
     raise unknown
 

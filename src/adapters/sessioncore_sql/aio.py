@@ -83,7 +83,7 @@ class _OnAsyncEngine:
             return task.result()
         # It can neither answer nor give up, but it does not begin to commit any more.
         call.expire()
-        if call.is_committing:
+        if call.may_be_committed:
             raise OutcomeUnknown(f"the commit was not acknowledged within {call.deadline:g} s")
         raise StoreUnavailable(f"the database did not answer within {call.deadline:g} s")
 
@@ -176,7 +176,8 @@ class _OnAsyncEngine:
         at it.
 
         Raises:
-            StoreUnavailable: The database did not answer; nothing was made.
+            StoreUnavailable: The database did not answer; nothing was made, or on
+                MySQL and MariaDB a part. Repeating makes the rest.
 
             OutcomeUnknown: They may or may not have been made.
 

@@ -117,7 +117,8 @@ class _OnEngine:
         at it.
 
         Raises:
-            StoreUnavailable: The database did not answer; nothing was made.
+            StoreUnavailable: The database did not answer; nothing was made, or on
+                MySQL and MariaDB a part. Repeating makes the rest.
 
             OutcomeUnknown: They may or may not have been made.
 
