@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Two at a time; what shares a server stays together.
-SHARED := --numprocesses 2 --dist loadscope
+# Two at a time; what shares a server stays together, and what takes long comes first.
+SHARED := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 CODE := $(wildcard src tests examples benchmarks scripts)
 
 .PHONY: help test contract demo faults races format clean constraints

@@ -263,7 +263,7 @@ class _TalkativeService(AuthService):
 
 class _LateThrottle:
     """
-    Counts an attempt after it was verified, or nearly so.
+    Counts an attempt a second late: certainly after it was verified.
     """
 
     def __init__(self, throttle: Any) -> None:
@@ -278,7 +278,7 @@ class _LateThrottle:
             reservation: Reservation | Throttled = self._throttle.reserve(key, at)
             if isinstance(reservation, Reservation):
                 self._throttle.give_back(reservation)
-                self._uncounted.append((time.monotonic_ns() + SECOND // 20, key, at))
+                self._uncounted.append((time.monotonic_ns() + SECOND, key, at))
             return reservation
 
     def give_back(self, reservation: Reservation) -> None:

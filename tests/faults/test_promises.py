@@ -6,6 +6,8 @@ The planted bugs show the same on real ones (test_planted_bugs.py).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from faults.history import SECOND, Fault, History, Operation, Verdict
@@ -471,6 +473,14 @@ def test_a_success_in_between_starts_anew() -> None:
     success = login(0.5, 0.6, guesses=[(_at(0.5), True)])
     found = history(*guessing(0, 0.1, 0.2, 1, 1.1, 1.2).operations, success)
     assert keeps_all(found)
+
+
+def test_one_that_did_not_come_back_may_have_started_anew() -> None:
+    found = guessing(0, 0.1, 0.2, 0.3).operations
+    lost = replace(login(0.15, 0.16), back=None, verdict=Verdict.PENDING, got={})
+    assert keeps_all(history(*found, lost))
+    elsewhere = replace(lost, worker="c1.0")
+    assert breaks(guesses.PROMISE, history(*found, elsewhere))
 
 
 def test_each_process_counts_for_itself() -> None:

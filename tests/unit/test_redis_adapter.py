@@ -1043,3 +1043,20 @@ def test_check_does_without_what_it_may_not_ask(shared: RedisServer, client: Any
         store = RedisSessionStore(confined, tag_key=TAG_KEY)
         (weakness,) = store.check()
     assert "INFO" in weakness.finding
+
+
+def test_a_revocation_that_was_carried_out_is_never_said_to_have_failed(
+    shared: RedisServer, client: Any
+) -> None:
+    # The loop is held up while replicas are waited for, and both of the call's time
+    # limits pass in one turn of it.
+    async def revoke() -> None:
+        settings: dict[str, Any] = {"deadline": timedelta(seconds=0.5), "wait_replicas": 1}
+        async with AsyncRedisSessionStore.connect(shared.url, **settings) as store:
+            await store.open_epoch(ALICE, NOW, WINDOW)
+            asyncio.get_running_loop().call_later(0.1, time.sleep, 0.6)
+            with pytest.raises(OutcomeUnknown):
+                await store.delete_user(ALICE)
+
+    asyncio.run(revoke())
+    assert RedisSessionStore(client).roster(ALICE).version == b""

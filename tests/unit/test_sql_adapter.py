@@ -509,6 +509,27 @@ class TestFailures:
 
 
 class TestDeadlines:
+    def test_what_was_committed_is_never_said_to_have_failed(self, tmp_path: Path) -> None:
+        # The event loop is held up between the commit and the return of the call.
+        async def add() -> None:
+            url = f"sqlite+aiosqlite:///{tmp_path}/users.db"
+            limit = timedelta(seconds=0.3)
+            async with AsyncSqlCredentialStore.connect(url, deadline=limit) as store:
+                await store.find_user("alice")
+                loop = asyncio.get_running_loop()
+
+                def hold_up(*arguments: Any) -> None:
+                    if arguments[2] == "COMMIT":
+                        loop.call_soon(time.sleep, 1.0)
+
+                event.listen(store.engine.sync_engine, "after_cursor_execute", hold_up)
+                with pytest.raises(OutcomeUnknown):
+                    await store.add_user("u-1", "alice", None)
+                event.remove(store.engine.sync_engine, "after_cursor_execute", hold_up)
+                assert await store.find_user("alice") is not None
+
+        asyncio.run(add())
+
     @pytest.mark.parametrize("kind", [SqlSessionStore, SqlCredentialStore])
     def test_a_deadline_is_a_length_of_time(self, engine: Engine, kind: Any) -> None:
         with pytest.raises(TypeError, match="not float"):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import secrets
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -24,7 +23,7 @@ from sessioncore_redis.layout import TAG_KEY_BYTES, Layout
 from sessioncore_redis.trips import Trip
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable
 
     from attrs import Attribute
 
@@ -115,16 +114,20 @@ def new_sync_client(url: str, deadline: timedelta, *, cluster: bool) -> Any:
             when they are first used.
     """
     settings = {**_limits(deadline, cluster=cluster), "retry": Retry(NoBackoff(), 0)}
-    with _quoting_no_url():
-        if not cluster:
-            return untyped(redis.Redis).from_pool(untyped(BoundedPool).from_url(url, **settings))
-        try:
-            with bounded_by(Trip(deadline)):
-                return untyped(redis.RedisCluster).from_url(
-                    url, connection_pool_class=BoundedPool, **settings
-                )
-        except DRIVER_ERRORS as error:
-            raise StoreUnavailable("the cluster did not answer") from error
+    if not cluster:
+        pool = _made(lambda: untyped(BoundedPool).from_url(url, **settings))
+        return untyped(redis.Redis).from_pool(pool)
+
+    def connected() -> Any:
+        with bounded_by(Trip(deadline)):
+            return untyped(redis.RedisCluster).from_url(
+                url, connection_pool_class=BoundedPool, **settings
+            )
+
+    try:
+        return _made(connected)
+    except DRIVER_ERRORS as error:
+        raise StoreUnavailable("the cluster did not answer") from error
 
 
 def new_async_client(url: str, deadline: timedelta, *, cluster: bool) -> Any:
@@ -136,20 +139,16 @@ def new_async_client(url: str, deadline: timedelta, *, cluster: bool) -> Any:
     """
     kind = untyped(redis.asyncio.RedisCluster if cluster else redis.asyncio.Redis)
     retry = redis.asyncio.retry.Retry(NoBackoff(), 0)
-    with _quoting_no_url():
-        return kind.from_url(url, retry=retry, **_limits(deadline, cluster=cluster))
+    return _made(lambda: kind.from_url(url, retry=retry, **_limits(deadline, cluster=cluster)))
 
 
-@contextmanager
-def _quoting_no_url() -> Generator[None, None, None]:
-    refused = False
+def _made(make: Callable[[], Any]) -> Any:
     try:
-        yield
+        return make()
     except ValueError:
         # A password that is not escaped is taken for a port, and quoted.
-        refused = True
-    if refused:
-        raise ValueError("not the URL of a Redis server")
+        pass
+    raise ValueError("not the URL of a Redis server")
 
 
 def untyped(driver: Any) -> Any:

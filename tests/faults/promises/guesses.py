@@ -18,6 +18,9 @@ from faults.promises.violation import Violation
 
 PROMISE = "guess limits hold"
 
+PROVING = frozenset({"login", "reauthenticate", "change_password"})
+"""The use cases that verify a password."""
+
 
 def check(history: History) -> Iterator[Violation]:
     """
@@ -25,7 +28,11 @@ def check(history: History) -> Iterator[Violation]:
     """
     guesses: dict[tuple[str, str], list[tuple[int, Operation]]] = defaultdict(list)
     resets: dict[tuple[str, str], list[Operation]] = defaultdict(list)
+    # Whoever did not come back may have proven the password of anybody.
+    lost: dict[str, list[Operation]] = defaultdict(list)
     for operation in history.operations:
+        if operation.back is None and operation.name in PROVING:
+            lost[operation.client].append(operation)
         for at, matched in operation.got.get("guesses", ()):
             target = operation.client, str(operation.user)
             if matched:
@@ -34,7 +41,7 @@ def check(history: History) -> Iterator[Violation]:
                 guesses[target].append((at, operation))
     for (client, user), made in guesses.items():
         made.sort(key=lambda guess: guess[0])
-        for run in _runs(made, resets[client, user]):
+        for run in _runs(made, resets[client, user] + lost[client]):
             allowed = _allowed(history.rules, run[-1][0] - min(op.call for _at, op in run))
             if len(run) > allowed:
                 yield Violation(
