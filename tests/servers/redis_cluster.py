@@ -181,6 +181,12 @@ class RedisCluster:
 
 
 def _is_healthy(client: Any) -> bool:
+    with contextlib.suppress(redis.BusyLoadingError):
+        return _serves_all_slots(client)
+    return False
+
+
+def _serves_all_slots(client: Any) -> bool:
     if b"cluster_state:ok" not in _raw(client, "CLUSTER", "INFO"):
         return False
     if _raw(client, "CLUSTER", "INFO").split(b"cluster_slots_ok:")[1].split(b"\r")[0] != b"16384":

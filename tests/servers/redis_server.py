@@ -227,7 +227,9 @@ class RedisServer:
         with self.client() as client:
             while self.process.poll() is None and time.monotonic() < deadline:
                 with contextlib.suppress(redis.RedisError):
-                    if client.info("server")["process_id"] == self.process.pid:
+                    info = client.info()
+                    # It answers this while it reads its files, and nothing else.
+                    if info["process_id"] == self.process.pid and not info.get("loading"):
                         return True
                 time.sleep(_POLL_SECONDS)
         return False
