@@ -303,6 +303,15 @@ def test_an_overwritten_value_is_found() -> None:
     assert not breaks(data_promise.PROMISE, history(*puts, fresh))
 
 
+def test_a_value_of_unknown_fate_may_have_been_put_later() -> None:
+    first = data(
+        "change_data", 2, 3, None, verdict=Verdict.UNKNOWN, given={"key": "note", "value": "a"}
+    )
+    second = data("change_data", 4, 5, given={"key": "note", "value": "b"})
+    read = data("read_data", 6, 7, values={"note": "a"})
+    assert not breaks(data_promise.PROMISE, history(first, second, read))
+
+
 def test_a_slip_that_is_taken_twice_is_found() -> None:
     slip = data("change_data", 2, 3, given={"key": "slip", "value": "s"})
     takes = [data("take_data", 4, 5, "s"), data("take_data", 4, 5, "s")]

@@ -118,7 +118,8 @@ class _Data:
                 )
                 continue
             later = max(overwriting, key=lambda each: each.call, default=None)
-            if later is not None and later.call > put.end:
+            # What is of unknown fate may have come after it.
+            if later is not None and put.ok and later.call > put.end:
                 yield Violation(PROMISE, "an overwritten value was read", (put, later, read))
 
     def check_log(self) -> Iterator[Violation]:

@@ -8,6 +8,7 @@ limit lets through in the time that has passed.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ def _runs(
     ends: list[float] = []
     for reset in sorted(resets, key=lambda operation: operation.call):
         starts.append(reset.call)
-        ends.append(max(reset.end, ends[-1] if ends else reset.end))
+        end = math.inf if reset.is_open else reset.end
+        ends.append(max(end, ends[-1] if ends else end))
     runs: dict[int, list[tuple[int, Operation]]] = defaultdict(list)
     for at, operation in guesses:
         before = bisect_right(starts, at)
