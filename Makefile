@@ -56,7 +56,7 @@ constraints:
 	$(PYTHON) scripts/bootstrap.py constraints
 
 clean:
-	rm -rf .venv .venv-races .demo build dist htmlcov .coverage .coverage.* .hypothesis
+	rm -rf .venv .venv-races .demo .faults build dist htmlcov .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests scripts $(wildcard examples benchmarks) \
 		'(' -name __pycache__ -o -name '*.egg-info' ')' -prune -exec rm -rf '{}' +
