@@ -41,6 +41,9 @@ VENV_PACKAGE = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
 
 BUILD_TOOLS = ["pip", "setuptools", "wheel"]
 
+# Whatever store somebody shows the demo, and no framework: it has none.
+DEMO_EXTRAS = ["argon2", "http", "memory", "postgresql", "redis"]
+
 HEADER = """\
 # Every version that `make demo` and `make test` install: exact pins, so that a
 # run today and one next year see the same programs. Users of the library are
@@ -108,9 +111,8 @@ def install(venv: Path, wanted: str, *options: str) -> None:
     python = str(venv / "bin" / "python")
     pip = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     run(*pip, "--upgrade", *options, *BUILD_TOOLS)
-    extras: list[str] = list(read_pyproject()["project"]["optional-dependencies"])
-    if wanted != "dev":
-        extras.remove("testing")
+    every = list(read_pyproject()["project"]["optional-dependencies"])
+    extras = every if wanted == "dev" else DEMO_EXTRAS
     groups = ["--group", f"{PYPROJECT}:dev"] if wanted == "dev" else []
     # No isolation: an isolated build would fetch a setuptools that nobody pinned.
     target = f"{ROOT}[{','.join(extras)}]"

@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
     from datetime import datetime, timedelta
 
+    from sessioncore.events import Event
     from sessioncore.outcomes import (
         AuthenticationOutcome,
         EstablishOutcome,
@@ -191,6 +192,23 @@ class AsyncAuthService:
         How many events the sink failed to take.
         """
         return self._context.lost_events
+
+    def now(self) -> datetime:
+        """
+        Return the present by the service's clock, in whole milliseconds.
+        """
+        return self._context.now()
+
+    def report(self, make: Callable[..., Event], /) -> None:
+        """
+        Pass on an event of what an adapter noticed, such as two cookies of one name.
+
+        A sink that fails changes nothing for the caller; see :attr:`lost_events`.
+
+        Args:
+            make: Makes the event when called with its ``at`` and ``stamp``.
+        """
+        self._context.report(make)
 
     # -- Signing in ------------------------------------------------------------
 
@@ -355,6 +373,7 @@ class AsyncAuthService:
         policy: str | None = None,
         device: Device | None = None,
         keep: Collection[str] = (),
+        fresh: bool = True,
     ) -> EstablishOutcome:
         """
         Open the session of a sign-in whose proof has been checked.
@@ -372,6 +391,9 @@ class AsyncAuthService:
             device: See :meth:`login`.
 
             keep: See :meth:`login`.
+
+            fresh: Whether the proof was given just now. ``False`` for a session that is
+                taken over from elsewhere: it needs a step-up before anything sensitive.
 
         Returns:
             ``Refused`` if the login window has passed or the user's sessions
@@ -403,6 +425,7 @@ class AsyncAuthService:
                 held=held,
                 cookie=cookie,
                 keep=keys,
+                fresh=fresh,
             )
         if admitted is None:
             self._context.refused(attempt.subject.user_id, device.cleaned().address)
@@ -489,7 +512,7 @@ class AsyncAuthService:
                 return judged
             session, accepted = judged
             if not accepted.writes:
-                return self._active(session, renewed_id(session, presented))
+                return self._active(session, renewed_id(session, presented), arrived_at)
             kept = upkeep(
                 session,
                 presented,
@@ -510,16 +533,44 @@ class AsyncAuthService:
             if accepted.standing is Standing.SUCCESSOR and (stored or unknown):
                 self._context.renewed(kept)
             if stored:
-                return self._active(kept, renewed_id(kept, presented))
+                return self._active(kept, renewed_id(kept, presented), arrived_at)
             if tries == 0:
                 # What was read was live. A successor that is not known to be
                 # stored is never answered; the next request will bring it.
                 self._context.upkeep_skipped(session)
-                return self._active(session, None)
+                return self._active(session, None, arrived_at)
 
-    def _active(self, session: Session, renewed: SessionId | None) -> Active:
-        persist_for = self._context.persistence(session) if renewed else None
-        return Active(session, renewed, persist_for)
+    def _active(self, session: Session, renewed: SessionId | None, arrived_at: datetime) -> Active:
+        if renewed is None:
+            return Active(session)
+        answer_by = arrived_at + self._context.policies.require(session.policy).grace
+        return Active(session, renewed, self._context.persistence(session), answer_by)
+
+    async def recheck(self, session: Session) -> AuthenticationOutcome:
+        """
+        Say whether a session that was recognised earlier is live still.
+
+        For what outlasts a request: a WebSocket, a stream of events, a long job.
+        Never authenticate the cookie of such a handshake again: it is retired by
+        and by, and would look like a copied one. One read; it is no sign of life.
+
+        Returns:
+            ``Active`` with the session as it is now, and never with a new id; or
+            ``Inactive``. A "sign out everywhere" that keeps a session moves it,
+            and it has to be recognised anew: here it counts as unknown.
+
+        Raises:
+            StoreUnavailable: The session could not be read.
+        """
+        try:
+            now = await self._sessions.find(session.locator)
+        except CorruptRecord:
+            self._context.unusable(session.locator, InactiveReason.UNREADABLE)
+            return Inactive(InactiveReason.UNREADABLE)
+        if now is None or now.family != session.family:
+            return Inactive(InactiveReason.UNKNOWN)
+        expired = self._context.expired(now)
+        return Active(now) if expired is None else Inactive(expired)
 
     async def _judge(
         self, presented: SessionId, now: datetime, arrived_at: datetime, *, passive: bool
@@ -574,6 +625,15 @@ class AsyncAuthService:
         if max_age is None:
             max_age = policy.reauthentication_age
         return session.is_fresh(max_age, self._context.now())
+
+    def reauthentication_age(self, session: Session) -> timedelta:
+        """
+        Return how old a proof of identity may be by the session's policy.
+
+        Raises:
+            InvalidPolicy: There is no such policy any more.
+        """
+        return self._context.policies.require(session.policy).reauthentication_age
 
     # -- Changing privilege ----------------------------------------------------
 
@@ -1158,6 +1218,7 @@ class AsyncAuthService:
         held: Session | None,
         cookie: str | None,
         keep: frozenset[str],
+        fresh: bool = True,
     ) -> LoggedIn | LimitReached | Busy | None:
         # None: the epoch has ended; what was verified no longer counts.
         carried = await self._data_to_carry(held, subject, cookie, keep)
@@ -1194,6 +1255,7 @@ class AsyncAuthService:
                     methods=methods,
                     device=device,
                     stamp=self._context.stamp(),
+                    fresh=fresh,
                 )
                 abandoned.append(session.locator)
                 try:

@@ -47,6 +47,7 @@ from sessioncore.session import (
 from sessioncore.system import SystemClock, SystemEntropy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from sessioncore.events import Event
@@ -209,8 +210,13 @@ class Context:
         """
         Return the session's policy, or ``None`` if the session has expired.
         """
-        policy = self.policies.get(session.policy)
-        return None if decide_expiry(session, policy, self.now()) else policy
+        return None if self.expired(session) else self.policies.get(session.policy)
+
+    def expired(self, session: Session) -> InactiveReason | None:
+        """
+        Return why *session* is dead by now, or ``None`` if it is live.
+        """
+        return decide_expiry(session, self.policies.get(session.policy), self.now())
 
     def persistence(self, session: Session) -> timedelta | None:
         """
@@ -249,6 +255,12 @@ class Context:
         except Exception:  # noqa: BLE001 - an audit trail must not sign anybody out
             with self._lost_events_lock:
                 self.lost_events += 1
+
+    def report(self, make: Callable[..., Event]) -> None:
+        """
+        An adapter noticed something.
+        """
+        self.tell(make(at=self.now(), stamp=self.stamp().hex()))
 
     def started(self, session: Session) -> None:
         """

@@ -358,9 +358,10 @@ def opened(
     methods: tuple[str, ...],
     device: Device,
     stamp: bytes,
+    fresh: bool = True,
 ) -> Session:
     """
-    Compute the record of a new session.
+    Compute the record of a new session; *fresh* if identity was proven just now.
     """
     return Session(
         locator=session_id.locator,
@@ -368,7 +369,7 @@ def opened(
         policy=policy.name,
         methods=methods,
         created_at=now,
-        authenticated_at=None if subject.is_anonymous else now,
+        authenticated_at=now if fresh and not subject.is_anonymous else None,
         changed_at=now,
         last_seen_at=now,
         keep_until=_keep_until(policy, now, now),

@@ -167,6 +167,29 @@ class SessionUnusable(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AmbiguousCookie(Event):
+    """
+    A request brought two different cookies of the session's name, and was nobody's.
+
+    A browser keeps one. A second may have been planted, or a proxy merged two requests.
+    """
+
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossOriginRefused(Event):
+    """
+    A request that could change something came from another site's page, and was refused.
+    """
+
+    source: str | None = None
+
+    rule: str
+    """Which rule of the cross-origin guard refused it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class UpkeepSkipped(Event):
     """
     A live session was answered, but touch or renewal could not be stored.

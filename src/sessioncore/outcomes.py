@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     from sessioncore.session import Session, SessionId
 
@@ -31,6 +31,10 @@ class InactiveReason(enum.Enum):
 
     MALFORMED = "malformed"
     """Not the text of any session id; no store was asked."""
+
+    AMBIGUOUS = "ambiguous"
+    """Two cookies of the session's name, with different values: nobody can say which is
+    meant. Said by the HTTP edge; no store was asked."""
 
     UNKNOWN = "unknown"
     """No such session, or a guess at one."""
@@ -72,6 +76,10 @@ class Active:
 
     persist_for: timedelta | None = None
     """How long a browser may keep *renewed*; ``None``: until it closes."""
+
+    answer_by: datetime | None = None
+    """Until when a response that carries *renewed* may start: the end of the grace of this
+    request. A later one leaves it out, and the next request brings it again."""
 
 
 @dataclass(frozen=True, slots=True)

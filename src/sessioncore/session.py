@@ -158,6 +158,17 @@ class SessionId:
         secret = hmac.digest(self._octets[_LOCATOR_BYTES:], salt, "sha256")[:SECRET_BYTES]
         return self._from_octets(self._octets[: _LOCATOR_BYTES + FAMILY_BYTES] + secret)
 
+    def derived(self, purpose: bytes) -> bytes:
+        """
+        Derive 32 bytes for *purpose* that only holders of this session's ids can know.
+
+        The same for every id that renewal or rotation makes of this one; other
+        after a sign-in, and after a "sign out everywhere" that kept the session.
+        Whoever has the store cannot compute them: the family is not stored.
+        """
+        key = self._octets[: _LOCATOR_BYTES + FAMILY_BYTES]
+        return hmac.digest(key, b"sessioncore:" + purpose, "sha256")
+
     def rotated(self, secret: bytes) -> SessionId:
         """
         The id of the same session and family with another secret of 24 bytes.
@@ -361,7 +372,8 @@ class Session:
     """When it was opened. The absolute timeout counts from here, for ever."""
 
     authenticated_at: datetime | None = None
-    """When identity was last proven in it; ``None`` if it is anonymous."""
+    """When identity was last proven in it; ``None`` if that never happened: it is anonymous,
+    or was established with ``fresh=False``."""
 
     changed_at: datetime
     """When its id was last confirmed or rotated. Grace and renewal count from here."""

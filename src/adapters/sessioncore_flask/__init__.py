@@ -1,0 +1,3 @@
+"""
+sessioncore for Flask.
+"""

@@ -1,0 +1,499 @@
+"""
+One request's session for asyncio: :mod:`sessioncore_http.request_session` with ``await``.
+
+A test compares the two (ADR-0006).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from sessioncore import (
+    Active,
+    DataTooLarge,
+    Inactive,
+    InactiveReason,
+    LoggedIn,
+    LoggedOut,
+    PasswordChanged,
+    PasswordChangedButSessionsLive,
+    Rotated,
+    StoreError,
+)
+from sessioncore_http.cookies import old_cookie
+from sessioncore_http.errors import Interruption, UnsafeConfiguration
+from sessioncore_http.exchange import Exchange
+from sessioncore_http.legacy import METHOD, LegacyMoved
+from sessioncore_http.problems import problem_of_inactive, step_up_required, try_again
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from datetime import timedelta
+
+    from sessioncore import (
+        AsyncAuthService,
+        Attempt,
+        AuthenticationOutcome,
+        EstablishOutcome,
+        LoggedOutEverywhere,
+        LoginOutcome,
+        PasswordChangeOutcome,
+        ReauthenticationOutcome,
+        Revoked,
+        RotationOutcome,
+        Session,
+    )
+    from sessioncore_http.edge import Edge
+    from sessioncore_http.head import RequestHead
+    from sessioncore_http.legacy import LegacyFinding, LegacySession, LegacySessions
+
+
+class AsyncLegacySessions:
+    """
+    Sessions of the library before this one, asked in threads: such libraries block.
+
+    Args:
+        legacy: How they are asked.
+    """
+
+    __slots__ = ("_legacy", "cookie_domain", "cookie_name", "cookie_path")
+
+    def __init__(self, legacy: LegacySessions) -> None:
+        self._legacy = legacy
+        self.cookie_name = legacy.cookie_name
+        self.cookie_path = legacy.cookie_path
+        self.cookie_domain = legacy.cookie_domain
+
+    async def find(self, cookie: str, /) -> LegacyFinding:
+        """
+        See :meth:`~sessioncore_http.legacy.LegacySessions.find`.
+        """
+        return await asyncio.to_thread(self._legacy.find, cookie)
+
+    async def take(self, legacy: LegacySession, /) -> bool:
+        """
+        See :meth:`~sessioncore_http.legacy.LegacySessions.take`.
+        """
+        return await asyncio.to_thread(self._legacy.take, legacy)
+
+    async def end_user(self, user_id: str, /) -> int:
+        """
+        See :meth:`~sessioncore_http.legacy.LegacySessions.end_user`.
+        """
+        return await asyncio.to_thread(self._legacy.end_user, user_id)
+
+
+class AsyncRequestSession(Exchange):
+    """
+    The session of one request, and what is to become of its cookie.
+
+    A middleware or a framework package makes one for each request and calls
+    :meth:`refusal` before the application and :meth:`finish` when the response starts.
+    Everything in between is for the application. Each use case of
+    :class:`~sessioncore.aio.AsyncAuthService` that has to do with the cookie is here under
+    the same name, without the cookie.
+
+    Every method may raise :class:`~sessioncore.errors.StoreError`; middlewares answer it
+    with 503. What writes the cookie raises
+    :class:`~sessioncore_http.errors.ResponseStarted` once that is too late.
+
+    Args:
+        auth: The service.
+
+        edge: The settings.
+
+        head: The request.
+
+        legacy: Where the sessions of the library before this one are, while they are moved.
+    """
+
+    __slots__ = ("_legacy", "auth")
+
+    def __init__(
+        self,
+        auth: AsyncAuthService,
+        edge: Edge,
+        head: RequestHead,
+        legacy: AsyncLegacySessions | None = None,
+    ) -> None:
+        super().__init__(auth, edge, head)
+        if legacy is not None and legacy.cookie_name == edge.cookie.name:
+            raise UnsafeConfiguration("the old session cookie has the name of ours")
+        self.auth = auth
+        self._legacy = legacy
+
+    # -- Who is it? -------------------------------------------------------------
+
+    async def authenticate(self, *, passive: bool = False) -> AuthenticationOutcome:
+        """
+        Say whose session this is. The store is asked the first time, and never again.
+
+        Args:
+            passive: Do not count this as a sign of life: see
+                :meth:`~sessioncore.aio.AsyncAuthService.authenticate`.
+        """
+        self._read()
+        if self._outcome is not None:
+            return self._outcome
+        if self._presented.is_ambiguous:
+            self._outcome = Inactive(InactiveReason.AMBIGUOUS)
+            return self._outcome
+        outcome = await self.auth.authenticate(
+            self._held, arrived_at=self.arrived_at, passive=passive
+        )
+        if outcome == Inactive(InactiveReason.ABSENT):
+            outcome = await self._moved()
+        self._outcome = outcome
+        return outcome
+
+    async def session(self) -> Session | None:
+        """
+        Return the live session, also if nobody has signed in in it; ``None`` if there is none.
+        """
+        return self._session_of(await self.authenticate())
+
+    async def user_id(self) -> str | None:
+        """
+        Return who is signed in, or ``None``.
+        """
+        session = await self.session()
+        return None if session is None else session.user_id
+
+    async def require(self) -> Session:
+        """
+        Return the session of whoever is signed in.
+
+        Raises:
+            Interruption: Nobody is: a redirect to the sign-in page, or a 401.
+        """
+        outcome = await self.authenticate()
+        if isinstance(outcome, Active):
+            if outcome.session.user_id is not None:
+                return outcome.session
+            outcome = Inactive(InactiveReason.ANONYMOUS)
+        raise Interruption(problem_of_inactive(outcome, self.head, self.edge.sign_in_path))
+
+    async def require_fresh(self, max_age: timedelta | None = None) -> Session:
+        """
+        Return the session of whoever is signed in and has proven identity recently.
+
+        Args:
+            max_age: How old the proof may be; by default what the session's policy says.
+
+        Raises:
+            Interruption: Nobody is signed in, or the proof is too old: a redirect to where
+                it can be given again, or a 401.
+        """
+        session = await self.require()
+        if self.auth.is_fresh(session, max_age):
+            return session
+        age = max_age or self.auth.reauthentication_age(session)
+        raise Interruption(step_up_required(self.head, self.edge.step_up_path, age))
+
+    async def recheck(self) -> AuthenticationOutcome:
+        """
+        Say whether the session that was recognised is live still.
+
+        For what outlasts the start of its response, such as a stream of events or a
+        WebSocket: :meth:`~sessioncore.aio.AsyncAuthService.recheck`.
+        """
+        outcome = await self.authenticate()
+        if isinstance(outcome, Active):
+            return await self.auth.recheck(outcome.session)
+        return outcome
+
+    # -- Signing in -------------------------------------------------------------
+
+    async def login(
+        self,
+        username: str,
+        password: str,
+        *,
+        policy: str | None = None,
+        keep: Collection[str] = (),
+    ) -> LoginOutcome:
+        """
+        Sign a user in: :meth:`~sessioncore.aio.AsyncAuthService.login`.
+        """
+        self._write()
+        outcome = await self.auth.login(
+            username,
+            password,
+            cookie=self._held,
+            policy=policy,
+            device=self.head.device,
+            keep=keep,
+        )
+        if isinstance(outcome, LoggedIn):
+            self._issue(outcome)
+            await self._leave_old_session()
+        return outcome
+
+    async def begin(self, user_id: str, *, role: str | None = None) -> Attempt:
+        """
+        Begin a sign-in by other means: :meth:`~sessioncore.aio.AsyncAuthService.begin`.
+        """
+        self._write()
+        return await self.auth.begin(user_id, role=role)
+
+    async def establish(
+        self,
+        attempt: Attempt,
+        *,
+        methods: tuple[str, ...],
+        policy: str | None = None,
+        keep: Collection[str] = (),
+    ) -> EstablishOutcome:
+        """
+        End a sign-in by other means: :meth:`~sessioncore.aio.AsyncAuthService.establish`.
+        """
+        self._write()
+        outcome = await self.auth.establish(
+            attempt,
+            methods=methods,
+            cookie=self._held,
+            policy=policy,
+            device=self.head.device,
+            keep=keep,
+        )
+        if isinstance(outcome, LoggedIn):
+            self._issue(outcome)
+            await self._leave_old_session()
+        return outcome
+
+    async def start_anonymous(self, *, policy: str | None = None) -> LoggedIn:
+        """
+        Open a session for a visitor: :meth:`~sessioncore.aio.AsyncAuthService.start_anonymous`.
+        """
+        self._write()
+        opened = await self.auth.start_anonymous(policy=policy, device=self.head.device)
+        self._issue(opened)
+        return opened
+
+    # -- Changing privilege -----------------------------------------------------
+
+    async def reauthenticate(self, password: str) -> ReauthenticationOutcome:
+        """
+        Step up by a password: :meth:`~sessioncore.aio.AsyncAuthService.reauthenticate`.
+        """
+        self._write()
+        await self.authenticate()
+        outcome = await self.auth.reauthenticate(self._held, password, arrived_at=self.arrived_at)
+        if isinstance(outcome, Rotated):
+            self._issue(outcome)
+        return outcome
+
+    async def rotate(self, *, methods: tuple[str, ...] = ()) -> RotationOutcome:
+        """
+        Replace the id at a change of privilege: :meth:`~sessioncore.aio.AsyncAuthService.rotate`.
+        """
+        self._write()
+        await self.authenticate()
+        outcome = await self.auth.rotate(self._held, methods=methods, arrived_at=self.arrived_at)
+        if isinstance(outcome, Rotated):
+            self._issue(outcome)
+        return outcome
+
+    async def change_password(self, password: str, new_password: str) -> PasswordChangeOutcome:
+        """
+        Change the password: :meth:`~sessioncore.aio.AsyncAuthService.change_password`.
+        """
+        self._write()
+        user_id = None if self._legacy is None else await self.user_id()
+        outcome = await self.auth.change_password(
+            self._held, password, new_password, arrived_at=self.arrived_at
+        )
+        if isinstance(outcome, PasswordChanged):
+            if outcome.kept is None:
+                self._outcome = Inactive(InactiveReason.UNKNOWN)
+            else:
+                self._issue(outcome.kept)
+            if self._legacy is not None and user_id is not None:
+                # The new sessions were ended before the old ones could be: once more.
+                try:
+                    await self._end_everywhere(user_id, keep=self._held)
+                except StoreError as error:
+                    raise PasswordChangedButSessionsLive(
+                        "the password was changed, but the old sessions could not be ended"
+                    ) from error
+        return outcome
+
+    # -- Signing out ------------------------------------------------------------
+
+    async def logout(self) -> LoggedOut:
+        """
+        End the session and delete the cookie: :meth:`~sessioncore.aio.AsyncAuthService.logout`.
+
+        The cookie is deleted also if this fails; then say that it is not confirmed.
+        """
+        self._write()
+        held = self._held
+        self._forget()
+        await self._leave_old_session(alone=held is None)
+        outcome = await self.auth.logout(held)
+        self._signed_out = True
+        return outcome
+
+    async def logout_everywhere(self, *, keep_this: bool = False) -> LoggedOutEverywhere | Inactive:
+        """
+        End all sessions of whoever is signed in.
+
+        See :meth:`~sessioncore.aio.AsyncAuthService.logout_everywhere`. Whoever administers
+        others calls the service itself, with their user id.
+
+        Args:
+            keep_this: Let this one go on, under a new id.
+        """
+        self._write()
+        outcome = await self.authenticate()
+        if not isinstance(outcome, Active):
+            return outcome
+        if outcome.session.user_id is None:
+            return Inactive(InactiveReason.ANONYMOUS)
+        return await self._end_everywhere(
+            outcome.session.user_id, keep=self._held if keep_this else None
+        )
+
+    async def sessions(self) -> tuple[Session, ...]:
+        """
+        Return the live sessions of whoever is signed in; none if nobody is.
+        """
+        user_id = await self.user_id()
+        return () if user_id is None else await self.auth.sessions_of(user_id)
+
+    async def revoke(self, handle: str) -> Revoked | Inactive:
+        """
+        End one session of whoever is signed in: :meth:`~sessioncore.aio.AsyncAuthService.revoke`.
+
+        If it is this one, the cookie is deleted as well.
+        """
+        self._write()
+        outcome = await self.authenticate()
+        if not isinstance(outcome, Active):
+            return outcome
+        if outcome.session.user_id is None:
+            return Inactive(InactiveReason.ANONYMOUS)
+        if handle == outcome.session.handle:
+            self._forget()
+        return await self.auth.revoke(outcome.session.user_id, handle)
+
+    async def _end_everywhere(self, user_id: str, *, keep: str | None) -> LoggedOutEverywhere:
+        # Old sessions first: see sessioncore_http.legacy, rule 7.
+        unconfirmed: StoreError | None = None
+        if self._legacy is not None:
+            try:
+                await self._legacy.end_user(user_id)
+            except StoreError as error:
+                unconfirmed = error
+        if keep is None:
+            self._forget()
+        outcome = await self.auth.logout_everywhere(user_id, keep=keep, arrived_at=self.arrived_at)
+        if outcome.kept is None:
+            self._forget()
+            self._signed_out = True
+        else:
+            self._issue(outcome.kept)
+        if unconfirmed is not None:
+            raise unconfirmed
+        return outcome
+
+    # -- Sessions of the library before this one --------------------------------
+
+    async def _moved(self) -> AuthenticationOutcome:
+        # See sessioncore_http.legacy, rules 1 to 5.
+        absent = Inactive(InactiveReason.ABSENT)
+        old = self._old_cookie()
+        if self._legacy is None or old is None or self._started or self.head.is_websocket:
+            return absent
+        found = await self._legacy.find(old)
+        if found is None:
+            return absent
+        if isinstance(found, LegacyMoved):
+            return Inactive(InactiveReason.SUPERSEDED)
+        if found.user_id is None:
+            if not found.data:
+                return absent
+            if not await self._legacy.take(found):
+                return Inactive(InactiveReason.SUPERSEDED)
+            opened = await self.auth.start_anonymous(device=self.head.device)
+        else:
+            attempt = await self.auth.begin(found.user_id)
+            if not await self._legacy.take(found):
+                return Inactive(InactiveReason.SUPERSEDED)
+            established = await self.auth.establish(
+                attempt, methods=(METHOD,), device=self.head.device, fresh=False
+            )
+            if not isinstance(established, LoggedIn):
+                return absent
+            opened = established
+        self._issue(opened)
+        self._delete_old_cookie()
+        if found.data:
+            # What is over the limit now was not yet over the old library's.
+            with suppress(DataTooLarge):
+                await self.auth.change_data(opened.session, found.data)
+        return Active(opened.session)
+
+    async def _leave_old_session(self, *, alone: bool = False) -> None:
+        # Rule 6: else it would sign somebody in again after the next sign-out.
+        if self._legacy is None:
+            return
+        self._delete_old_cookie()
+        old = self._old_cookie()
+        found = None if old is None else await self._legacy.find(old)
+        if found is None:
+            return
+        taken = not isinstance(found, LegacyMoved) and await self._legacy.take(found)
+        if alone and not taken:
+            raise Interruption(try_again())
+
+    def _old_cookie(self) -> str | None:
+        if self._legacy is None:
+            return None
+        return old_cookie(self._legacy.cookie_name, self.head.cookies)
+
+    def _delete_old_cookie(self) -> None:
+        if self._legacy is not None:
+            self._old_cookie_path = (
+                self._legacy.cookie_name,
+                self._legacy.cookie_path,
+                self._legacy.cookie_domain,
+            )
+
+    # -- When the response starts -----------------------------------------------
+
+    async def finish(
+        self, headers: Iterable[tuple[str, str]] = (), *, renew: bool = True
+    ) -> list[tuple[str, str]]:
+        """
+        Return the headers with which a response that starts now goes out.
+
+        For middlewares, once for each response. Asks the store only if there is a renewed
+        id to send, which is once in a renewal interval.
+
+        Args:
+            headers: The application's.
+
+            renew: Whether a renewed id may be answered; not by a page that reports an outage.
+        """
+        renewal: AuthenticationOutcome | None = None
+        if renew and self._is_to_be_renewed():
+            with suppress(StoreError):
+                renewal = await self.auth.authenticate(
+                    self._held, arrived_at=self.arrived_at, passive=True
+                )
+        return self._completed(headers, renewal)
+
+    async def abandon(self) -> None:
+        """
+        End the session whose new id can reach no browser any more, as far as possible.
+
+        For middlewares, if the application fails before its response starts.
+        """
+        if self._issued is not None and not self._started:
+            session_id, _ = self._issued
+            self._issued = None
+            with suppress(StoreError):
+                await self.auth.logout(session_id.reveal())
