@@ -12,7 +12,7 @@ CODE := $(wildcard src tests examples benchmarks scripts)
 help:
 	@echo "make test         everything that must hold: linters, types, layers, tests, coverage"
 	@echo "make contract     every store by every client library through the one suite, and a table"
-	@echo "make demo         a small app with sign-in, on this machine"
+	@echo "make demo         a small site with sign-in, on this machine; STORE=redis://... or another"
 	@echo "make faults       real servers, several clients, and everything fails; see ARGS=--help"
 	@echo "make races        the same races on other session libraries, and a table of them"
 	@echo "make format       put the code into shape"
@@ -34,6 +34,9 @@ contract:
 	$(PYTHON) scripts/install_servers.py
 	$(BIN)/pytest tests/contract $(SHARED)
 
+# In the environment and as it was written: a URL may hold a password, and signs that mean
+# something to a shell or to make.
+demo: export SESSIONCORE_DEMO_STORE := $(or $(value STORE),$(value SESSIONCORE_DEMO_STORE))
 demo:
 	$(PYTHON) scripts/bootstrap.py demo
 	exec $(BIN)/python -m examples.demo.app

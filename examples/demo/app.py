@@ -1,15 +1,15 @@
 """
-The composition root: the one place that knows which adapters are used.
+The composition root: the one place that knows which adapters are used. Read it first.
 
-    python examples/demo/app.py [--port N] [--database FILE]
+    python examples/demo/app.py [--store URL] [--port N] [--database FILE]
 
-Everything else in this folder knows the service and the ports only. To see the
-demo on another store, change the two lines that make the stores.
+Everything else in this folder knows the service, the HTTP edge and the ports only.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from contextlib import ExitStack, suppress
@@ -22,26 +22,30 @@ from typing import TYPE_CHECKING, Final
 # and for whoever runs this file as a script.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from sqlalchemy import URL
-
 from examples.demo.audit import AuditTrail
-from examples.demo.handlers import DemoUser, Site, outage, refused_origin
-from examples.demo.middleware import OriginGuard, SessionMiddleware
+from examples.demo.handlers import DemoUser, Site, not_our_name, rendered
+from examples.demo.live import LiveEvents
 from examples.demo.server import Server, listen
+from examples.demo.stores import KNOWN, UnusableStore, opened
+from examples.demo.web import FrontDoor
 from sessioncore import AuthService, Busy, Policies, Policy, Purger, StoreError
 from sessioncore.system import SystemClock
 from sessioncore_argon2 import Argon2PasswordHasher
-from sessioncore_sql import SqlCredentialStore, SqlSessionStore, new_engine
+from sessioncore_http import Edge
+from sessioncore_wsgi import SessionMiddleware
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from wsgiref.types import WSGIApplication
 
+    from examples.demo.stores import Stores, UserStore
     from sessioncore.ports import Clock, CredentialStore, PasswordHasher, SessionStore
 
 DATABASE: Final = Path(__file__).resolve().parents[2] / ".demo" / "sessions.db"
 PORT: Final = 8000
 
+STORE_VARIABLE: Final = "SESSIONCORE_DEMO_STORE"
+"""Where ``make demo STORE=...`` puts the URL: other users of a computer see command lines."""
 
 # Figures to watch, not to copy: the id changes every 20 seconds instead of 15
 # minutes, and the safe asks again after one minute.
@@ -75,6 +79,7 @@ def compose(
     passwords: PasswordHasher,
     hosts: Collection[str],
     clock: Clock,
+    live: Callable[[AuditTrail], LiveEvents] = LiveEvents,
 ) -> tuple[AuthService, WSGIApplication]:
     """
     Put the parts together.
@@ -89,6 +94,8 @@ def compose(
         hosts: The names, with the port, under which the site is served.
 
         clock: What tells the time, to everybody the same.
+
+        live: Makes streams of the audit trail.
     """
     trail = AuditTrail()
     auth = AuthService(
@@ -99,20 +106,24 @@ def compose(
         events=trail,
         clock=clock,
     )
+    edge = Edge(
+        origins=[f"http://{host}" for host in hosts],
+        sign_in_path="/sign-in",
+        step_up_path="/step-up",
+        render=rendered,
+    )
     site = Site(
         auth=auth,
         policies=POLICIES,
         trail=trail,
-        clock=clock,
+        live=live(trail),
         user=DemoUser(credentials, passwords),
     )
-    with_sessions = SessionMiddleware(
-        site, auth=auth, policies=POLICIES, clock=clock, outage=outage
-    )
-    return auth, OriginGuard(with_sessions, hosts=hosts, refuse=refused_origin)
+    app = SessionMiddleware(site, auth, edge)
+    return auth, FrontDoor(app, hosts=hosts, refusal=not_our_name())
 
 
-def ensure_demo_user(credentials: SqlCredentialStore, passwords: PasswordHasher) -> None:
+def ensure_demo_user(credentials: UserStore, passwords: PasswordHasher) -> None:
     """
     Add the demo user on the first start. A changed password stays changed.
     """
@@ -121,6 +132,7 @@ def ensure_demo_user(credentials: SqlCredentialStore, passwords: PasswordHasher)
     encoded = passwords.hash(DemoUser.PASSWORD)
     if isinstance(encoded, Busy):  # nobody else hashes yet
         raise SystemExit("the machine is too busy; please try again")
+    # Without effect if another demo on the same database was first.
     credentials.add_user(DemoUser.USER_ID, DemoUser.USERNAME, encoded)
 
 
@@ -137,7 +149,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(description="A small site on sessioncore, on this computer.")
     parser.add_argument("--port", type=int, help=f"by default {PORT}, or any that is free")
-    parser.add_argument("--database", type=Path, default=DATABASE, help="an SQLite file")
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        default=os.environ.get(STORE_VARIABLE),
+        help=f"where sessions live: {', '.join(KNOWN)}; default: ${STORE_VARIABLE}, or SQLite",
+    )
+    parser.add_argument(
+        "--database",
+        metavar="FILE",
+        type=Path,
+        default=DATABASE,
+        help="the SQLite file for what the store does not keep; default: .demo/sessions.db",
+    )
     options = parser.parse_args(arguments)
     # A polite request to stop is treated like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -145,40 +169,36 @@ def main(arguments: Sequence[str] | None = None) -> None:
         server = listen(options.port, PORT)
     except (OSError, OverflowError) as error:
         parser.error(f"cannot listen on port {options.port}: {error}")
-    with suppress(KeyboardInterrupt), server:
+    with suppress(KeyboardInterrupt), server, ExitStack() as stack:
         try:
-            serve(server, options.database)
-        except (StoreError, OSError) as error:
-            sys.exit(f"cannot use {options.database} as a database: {error}")
+            stores = stack.enter_context(opened(options.store or None, options.database))
+            passwords = Argon2PasswordHasher()
+            ensure_demo_user(stores.credentials, passwords)
+        except (UnusableStore, StoreError) as error:
+            sys.exit(f"The demo cannot use this store. {error}")
+        except OSError as error:
+            sys.exit(f"The demo cannot use {options.database.parent}: {error.strerror}")
+        serve(server, stores, passwords)
     print("\nStopped.", flush=True)
 
 
-def serve(server: Server, database: Path) -> None:
+def serve(server: Server, stores: Stores, passwords: PasswordHasher) -> None:
     """
-    Make the parts, say how to sign in, and answer requests until interrupted.
+    Say how to sign in, and answer requests until interrupted.
     """
-    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        engine = new_engine(URL.create("sqlite", database=str(database)))
-        stack.callback(engine.dispose)
-        sessions, credentials = SqlSessionStore(engine), SqlCredentialStore(engine)
-        sessions.create_schema()
-        credentials.create_schema()
-        passwords = Argon2PasswordHasher()
-        ensure_demo_user(credentials, passwords)
-        auth, app = compose(
-            sessions=sessions,
-            credentials=credentials,
-            passwords=passwords,
-            hosts=server.hosts,
-            clock=SystemClock(),
-        )
-        server.set_app(app)
-        stack.enter_context(Purger(auth, on_error=purging_failed))
+    auth, app = compose(
+        sessions=stores.sessions,
+        credentials=stores.credentials,
+        passwords=passwords,
+        hosts=server.hosts,
+        clock=SystemClock(),
+    )
+    server.set_app(app)
+    with Purger(auth, on_error=purging_failed):
         print(f"The demo is at    http://{server.hosts[0]}/")
         print(f"Sign in as        {DemoUser.USERNAME}")
         print(f"with the password {DemoUser.PASSWORD}")
-        print(f"The database is   {database}")
+        print(f"Sessions are in   {stores.description}")
         print("Ctrl-C stops it.", flush=True)
         server.serve_forever()
 

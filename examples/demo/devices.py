@@ -1,5 +1,6 @@
 """
-"Firefox on Linux": a user agent in words. Only ever shown, never relied on.
+"Firefox on Linux": a user agent in words. Only ever shown, never relied on. Read it
+if your list of devices should not show raw user agents.
 """
 
 from __future__ import annotations

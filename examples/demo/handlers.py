@@ -1,13 +1,13 @@
 """
-What the site does: each page and each form asks the service, and matches its outcome.
+What the site does: each page and each form asks the session, and matches its outcome.
 
-Every match is closed by :func:`typing.assert_never`: an outcome that a later
-version of the library adds is a type error here, not a surprise at night.
+Read it for the use cases of :class:`~sessioncore_http.RequestSession`. Every match is closed by
+:func:`typing.assert_never`: an outcome that a later version of the library adds is a type
+error here, not a surprise at night.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,9 +15,11 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Final, LiteralString, TypeAlias, assert_never
 
+from attrs import evolve
+
 from examples.demo import pages
-from examples.demo.middleware import Visit, visit_of
-from examples.demo.web import BadRequest, Html, Request, Response, see_other
+from examples.demo.inside import answer_to_forgery, parts_of
+from examples.demo.web import BadRequest, Html, Request, Response, Stream, see_other
 from sessioncore import (
     Active,
     AuthService,
@@ -25,37 +27,44 @@ from sessioncore import (
     DataChanged,
     DataRead,
     DataTooLarge,
-    Device,
     Inactive,
     InactiveReason,
     InvalidData,
     Json,
     LimitReached,
     LoggedIn,
-    OutcomeUnknown,
+    LoggedOutEverywhere,
     PasswordChanged,
     PasswordChangedButSessionsLive,
     Policies,
     Policy,
     Refused,
+    Revoked,
     Rotated,
     Session,
     SessionGone,
+    SessionId,
     StoreError,
     Throttled,
     UnacceptablePassword,
 )
 from sessioncore.ports import PasswordCheck
+from sessioncore_http import Answer, Interruption, Problem, RequestSession, problem_of, render
+from sessioncore_http.problems import try_again
+from sessioncore_wsgi import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
     from examples.demo.audit import AuditTrail
-    from sessioncore.ports import Clock, CredentialStore, PasswordHasher
+    from examples.demo.live import LiveEvents
+    from sessioncore.ports import CredentialStore, PasswordHasher
+    from sessioncore_http import RequestHead
 
 _KEPT_AT_SIGN_IN: Final = ("counter", "note")
-_EVENTS_SHOWN: Final = 20
+_EVENTS_AT_HOME: Final = 6
+_EVENTS_SHOWN: Final = 50
 _HERE: Final = Path(__file__).parent
 
 
@@ -103,14 +112,14 @@ class Member:
     """
 
     request: Request
-    visit: Visit
+    visit: RequestSession
     session: Session
     user_id: str
     policy: Policy
 
 
-Handler: TypeAlias = Callable[[Request, Visit], Response]
-MemberHandler: TypeAlias = Callable[[Member], Response]
+Handler: TypeAlias = Callable[[Request, RequestSession], Response | Stream]
+MemberHandler: TypeAlias = Callable[[Member], Response | Stream]
 
 
 class Site:
@@ -124,7 +133,7 @@ class Site:
 
         trail: The same that the service reports to.
 
-        clock: The same that the service has.
+        live: Streams of it.
 
         user: The demo's user.
     """
@@ -135,30 +144,36 @@ class Site:
         auth: AuthService,
         policies: Policies,
         trail: AuditTrail,
-        clock: Clock,
+        live: LiveEvents,
         user: DemoUser,
     ) -> None:
         self._auth = auth
         self._policies = policies
         self._trail = trail
-        self._clock = clock
+        self._live = live
         self._user = user
+        members = self._members
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._home},
             "/counter": {"POST": self._count},
             "/note": {"POST": self._keep_note},
             "/sign-in": {"GET": self._sign_in_form, "POST": self._sign_in},
             "/sign-out": {"POST": self._sign_out},
-            "/sessions": {"GET": self._members(self._sessions)},
-            "/revoke": {"POST": self._members(self._revoke)},
-            "/sign-out-others": {"POST": self._members(self._sign_out_others)},
-            "/sign-out-everywhere": {"POST": self._members(self._sign_out_everywhere)},
+            "/devices": {"GET": members(self._devices)},
+            "/devices/revoke": {"POST": members(self._revoke)},
+            "/sign-out-others": {"POST": members(self._sign_out_others)},
+            "/sign-out-everywhere": {"POST": members(self._sign_out_everywhere)},
+            "/events": {"GET": members(self._events)},
+            "/events/stream": {"GET": self._stream},
+            "/inside": {"GET": members(self._inside)},
             "/password": {
-                "GET": self._members(self._password_form),
-                "POST": self._members(self._change_password),
+                "GET": members(self._password_form),
+                "POST": members(self._change_password),
             },
-            "/safe": {"GET": self._members(self._safe), "POST": self._members(self._step_up)},
+            "/safe": {"GET": members(self._safe)},
+            "/step-up": {"GET": members(self._step_up_form), "POST": members(self._step_up)},
             "/style.css": {"GET": _file("style.css", "text/css; charset=utf-8")},
+            "/live.js": {"GET": _file("live.js", "text/javascript; charset=utf-8")},
             "/icon.svg": {"GET": _file("icon.svg", "image/svg+xml")},
         }
 
@@ -168,12 +183,12 @@ class Site:
         """
         request = Request(environ)
         try:
-            response = self._answer(request, visit_of(environ))
+            response = self._answer(request, session_of(environ))
         except BadRequest as error:
             response = _trouble(error.status, "That did not work", "No form of ours sends this.")
         return response.send(environ, start_response)
 
-    def _answer(self, request: Request, visit: Visit) -> Response:
+    def _answer(self, request: Request, visit: RequestSession) -> Response | Stream:
         methods = self._routes.get(request.path)
         if methods is None:
             return _trouble(HTTPStatus.NOT_FOUND, "Not found", "There is no such page here.")
@@ -191,20 +206,15 @@ class Site:
     # -- Who is it? ------------------------------------------------------------
 
     def _members(self, handler: MemberHandler) -> Handler:
-        def guarded(request: Request, visit: Visit) -> Response:
-            outcome = visit.authenticate()
-            match outcome:
-                case Active(session=session):
-                    if session.user_id is None:
-                        return see_other("/sign-in")
-                    policy = self._policies.require(session.policy)
-                    return handler(Member(request, visit, session, session.user_id, policy))
-                case Inactive(reason=reason):
-                    return _signed_out(reason)
-                case _:
-                    assert_never(outcome)
+        def guarded(request: Request, visit: RequestSession) -> Response | Stream:
+            return handler(self._member(request, visit, visit.require()))
 
         return guarded
+
+    def _member(self, request: Request, visit: RequestSession, session: Session) -> Member:
+        assert session.user_id is not None  # noqa: S101 - require() returns no others
+        policy = self._policies.require(session.policy)
+        return Member(request, visit, session, session.user_id, policy)
 
     def _frame(self, member: Member, notice: Html = pages.NOTHING) -> pages.Frame:
         # There is one user; an application would look the name up by the user id.
@@ -216,7 +226,7 @@ class Site:
 
     # -- Home, and what the session keeps --------------------------------------
 
-    def _home(self, request: Request, visit: Visit) -> Response:
+    def _home(self, request: Request, visit: RequestSession) -> Response:
         outcome = visit.authenticate()
         match outcome:
             case Active(session=session):
@@ -225,71 +235,58 @@ class Site:
                     case DataRead(values=values):
                         return self._home_of(request, visit, session, dict(values))
                     case SessionGone():  # ended between the two reads
-                        return _signed_out(InactiveReason.UNKNOWN)
+                        return see_other("/sign-in")
                     case _:
                         assert_never(data)
             case Inactive(reason=InactiveReason.SUPERSEDED):
-                return _superseded()
-            case Inactive(reason=InactiveReason.ABSENT):
+                raise Interruption(try_again())
+            case Inactive(reason=reason):
                 # Just given a cookie, and back without it?
                 given = _news(request) in {"signed-in", "counting"}
-                notice = pages.cookie_was_not_kept() if given else self._noticed(request)
+                lost = given and reason is InactiveReason.ABSENT
+                notice = pages.cookie_was_not_kept() if lost else self._noticed(request)
                 return Response(pages.visitor_home(pages.Frame(None, "/", notice), {}))
-            case Inactive():
-                frame = pages.Frame(None, "/", pages.notice("ended"))
-                return Response(pages.visitor_home(frame, {}))
             case _:
                 assert_never(outcome)
 
     def _home_of(
-        self, request: Request, visit: Visit, session: Session, data: dict[str, Json]
+        self, request: Request, visit: RequestSession, session: Session, data: dict[str, Json]
     ) -> Response:
         notice = self._noticed(request)
         if session.user_id is None:
             return Response(pages.visitor_home(pages.Frame(None, "/", notice), data))
-        policy = self._policies.require(session.policy)
-        member = Member(request, visit, session, session.user_id, policy)
-        events = self._trail.latest(member.user_id, _EVENTS_SHOWN)
+        member = self._member(request, visit, session)
         return Response(
             pages.member_home(
                 self._frame(member, notice),
                 session,
-                policy,
+                member.policy,
                 data=data,
-                events=events,
-                now=self._clock.now(),
+                events=self._trail.latest(member.user_id, _EVENTS_AT_HOME),
+                now=self._auth.now(),
             )
         )
 
-    def _count(self, request: Request, visit: Visit) -> Response:
-        return self._change(
-            request, visit, lambda session: self._auth.increment(session, "counter")
-        )
+    def _count(self, _request: Request, visit: RequestSession) -> Response:
+        return self._change(visit, lambda session: self._auth.increment(session, "counter"))
 
-    def _keep_note(self, request: Request, visit: Visit) -> Response:
+    def _keep_note(self, request: Request, visit: RequestSession) -> Response:
         note = request.form().get("note", "")[: pages.NOTE_CHARACTERS]
-        return self._change(
-            request, visit, lambda session: self._auth.change_data(session, {"note": note})
-        )
+        return self._change(visit, lambda session: self._auth.change_data(session, {"note": note}))
 
     def _change(
-        self,
-        request: Request,
-        visit: Visit,
-        change: Callable[[Session], DataChanged | SessionGone],
+        self, visit: RequestSession, change: Callable[[Session], DataChanged | SessionGone]
     ) -> Response:
         outcome = visit.authenticate()
-        back = see_other("/#counter")
+        back = see_other("/#data")
         match outcome:
             case Active(session=session):
                 pass
             case Inactive(reason=InactiveReason.SUPERSEDED):
-                return _superseded()
+                raise Interruption(try_again())
             case Inactive():
                 # Something to remember, at last: only now a visitor gets a session.
-                started = self._auth.start_anonymous(device=_device(request))
-                session = started.session
-                visit.issue(started.session_id, started.persist_for)
+                session = visit.start_anonymous().session
                 back = see_other("/?notice=counting")
             case _:
                 assert_never(outcome)
@@ -303,122 +300,166 @@ class Site:
             case DataChanged():
                 return back
             case SessionGone():
-                return _signed_out(InactiveReason.UNKNOWN)
+                return see_other("/sign-in")
             case _:
                 assert_never(changed)
 
     # -- Signing in and out ----------------------------------------------------
 
-    def _sign_in_form(self, request: Request, visit: Visit) -> Response:
+    def _sign_in_form(self, request: Request, visit: RequestSession) -> Response:
         outcome = visit.authenticate()
+        target = request.query.get("next", "")
         match outcome:
             case Active(session=session):
                 if session.user_id is not None:
-                    return see_other("/")
+                    return see_other(target or "/")
+                notice = self._noticed(request)
             case Inactive(reason=InactiveReason.SUPERSEDED):
-                return _superseded()
+                raise Interruption(try_again())
+            case Inactive(reason=InactiveReason.ABSENT):
+                notice = self._noticed(request)
             case Inactive():
-                pass
+                notice = pages.notice("ended")
             case _:
                 assert_never(outcome)
-        return self._sign_in_page(notice=self._noticed(request))
+        return self._sign_in_page(target, notice=notice)
 
     def _sign_in_page(
         self,
+        target: str,
         status: HTTPStatus = HTTPStatus.OK,
         *,
         username: str = "",
         problem: str = "",
         notice: Html = pages.NOTHING,
+        headers: Iterable[tuple[str, str]] = (),
     ) -> Response:
         page = pages.sign_in(
             pages.Frame(None, "/sign-in", notice),
             demo_username=self._user.USERNAME,
             demo_password=self._user.password(),
             username=username,
+            target=target,
             problem=problem,
         )
-        return Response(page, status)
+        return Response(page, status, headers=tuple(headers))
 
-    def _sign_in(self, request: Request, visit: Visit) -> Response:
+    def _sign_in(self, request: Request, visit: RequestSession) -> Response:
         form = request.form()
-        username = form.get("username", "")
-        outcome = self._auth.login(
+        username, target = form.get("username", ""), form.get("next", "")
+        outcome = visit.login(
             username,
             form.get("password", ""),
-            cookie=visit.cookie,
             policy="remembered" if form.get("remember") == "yes" else None,
-            device=_device(request),
             keep=_KEPT_AT_SIGN_IN,
         )
         match outcome:
-            case LoggedIn(session_id=session_id, persist_for=persist_for):
-                visit.issue(session_id, persist_for)
-                return see_other("/?notice=signed-in")
+            case LoggedIn():
+                return see_other(target or "/?notice=signed-in")
             case Refused():
                 # The same words for a wrong name and for a wrong password.
                 return self._sign_in_page(
-                    HTTPStatus.FORBIDDEN, username=username, problem="Wrong name or password."
+                    target,
+                    HTTPStatus.UNAUTHORIZED,
+                    username=username,
+                    problem="Wrong name or password.",
+                    headers=[_CHALLENGE],
                 )
-            case Throttled() | Busy():
-                return _later(outcome)
-            case LimitReached(limit=limit):
-                return _trouble(
-                    HTTPStatus.FORBIDDEN,
-                    "Signed in too often",
-                    f"You are signed in {limit} times already. Sign out somewhere first.",
-                )
+            case Throttled() | Busy() | LimitReached():
+                raise Interruption(problem_of(outcome))
             case _:
                 assert_never(outcome)
 
-    def _sign_out(self, _request: Request, visit: Visit) -> Response:
-        visit.forget()
+    def _sign_out(self, _request: Request, visit: RequestSession) -> Response:
         try:
-            self._auth.logout(visit.cookie)
+            visit.logout()
         except StoreError:
             # The cookie is deleted all the same, and nobody is told a fairy tale.
             return _trouble(
                 HTTPStatus.SERVICE_UNAVAILABLE,
-                "Not quite signed out",
-                "This browser has forgotten the session. But the database did not answer, so the "
+                "Sign-out not confirmed",
+                "This browser has forgotten the session. But the store did not answer, so the "
                 "session itself may live on until it expires. Sign in again and use "
                 "“Sign out everywhere” to be sure.",
                 ("Retry-After", "5"),
             )
         return see_other("/?notice=signed-out")
 
-    # -- My sessions -----------------------------------------------------------
+    # -- My devices ------------------------------------------------------------
 
-    def _sessions(self, member: Member) -> Response:
+    def _devices(self, member: Member) -> Response:
         return Response(
-            pages.sessions(
+            pages.devices(
                 self._frame(member, self._noticed(member.request)),
                 member.session,
-                self._auth.sessions_of(member.user_id),
+                member.visit.sessions(),
                 member.policy,
-                self._clock.now(),
+                self._auth.now(),
             )
         )
 
     def _revoke(self, member: Member) -> Response:
-        revoked = self._auth.revoke(member.user_id, member.request.form().get("handle", ""))
-        if revoked.ended:
-            return see_other("/sessions?notice=revoked")
-        return see_other("/sessions?notice=not-found")
+        revoked = member.visit.revoke(member.request.form().get("handle", ""))
+        match revoked:
+            case Revoked(ended=True):
+                return see_other("/devices?notice=revoked")
+            case Revoked():
+                return see_other("/devices?notice=not-found")
+            case Inactive():
+                return see_other("/sign-in")
+            case _:
+                assert_never(revoked)
 
     def _sign_out_others(self, member: Member) -> Response:
-        ended = self._auth.logout_everywhere(
-            member.user_id, keep=member.visit.cookie, arrived_at=member.visit.arrived_at
-        )
-        if ended.kept is None:  # this one had ended meanwhile, too
-            return _signed_out(InactiveReason.UNKNOWN)
-        member.visit.issue(ended.kept.session_id, ended.kept.persist_for)
-        return see_other("/sessions?notice=others-signed-out")
+        ended = member.visit.logout_everywhere(keep_this=True)
+        match ended:
+            case LoggedOutEverywhere(kept=Rotated()):
+                return see_other("/devices?notice=others-signed-out")
+            case LoggedOutEverywhere() | Inactive():  # this one had ended meanwhile, too
+                return see_other("/sign-in")
+            case _:
+                assert_never(ended)
 
     def _sign_out_everywhere(self, member: Member) -> Response:
-        self._auth.logout_everywhere(member.user_id)
-        member.visit.forget()
+        member.visit.logout_everywhere()
         return see_other("/?notice=signed-out-everywhere")
+
+    # -- What just happened ----------------------------------------------------
+
+    def _events(self, member: Member) -> Response:
+        events = self._trail.latest(member.user_id, _EVENTS_SHOWN)
+        return Response(pages.events(self._frame(member), events))
+
+    def _stream(self, request: Request, visit: RequestSession) -> Response | Stream:
+        # Whoever watches is perhaps not there: that keeps no session alive.
+        visit.authenticate(passive=True)
+        member = self._member(request, visit, visit.require())
+        after = request.header("Last-Event-ID") or request.query.get("after", "")
+        return Stream(self._live.follow(visit, member.user_id, after))
+
+    # -- What the cookie holds, and what the store holds ------------------------
+
+    def _inside(self, member: Member) -> Response:
+        visit = member.visit
+        # An application has no business with the cookie. This page is about it.
+        presented = SessionId.parse(visit.edge.cookie.presented(visit.head.cookies).text)
+        outcome = visit.authenticate()
+        renewed = outcome.renewed if isinstance(outcome, Active) else None
+        if presented is None:
+            raise Interruption(try_again())
+        return Response(
+            pages.inside(
+                self._frame(member),
+                member.session,
+                member.policy,
+                cookie_name=visit.edge.cookie.name,
+                presented=parts_of(presented),
+                presented_digest=presented.digest,
+                brought=parts_of(renewed) if renewed is not None else None,
+                forgery=answer_to_forgery(self._auth, member.session),
+                now=self._auth.now(),
+            )
+        )
 
     # -- Password and safe -----------------------------------------------------
 
@@ -430,66 +471,93 @@ class Site:
         new = form.get("new-password", "")
         if len(new) < pages.SHORTEST_PASSWORD:
             return self._password_refused(
-                member, f"The new password needs at least {pages.SHORTEST_PASSWORD} characters."
+                member,
+                f"The new password needs at least {pages.SHORTEST_PASSWORD} characters.",
+                HTTPStatus.UNPROCESSABLE_ENTITY,
             )
         try:
-            outcome = self._auth.change_password(
-                member.visit.cookie,
-                form.get("password", ""),
-                new,
-                arrived_at=member.visit.arrived_at,
-            )
+            outcome = member.visit.change_password(form.get("password", ""), new)
         except UnacceptablePassword:
-            return self._password_refused(member, "The new password is too long.")
+            return self._password_refused(
+                member, "The new password is too long.", HTTPStatus.UNPROCESSABLE_ENTITY
+            )
         except PasswordChangedButSessionsLive:
             page = pages.password_changed_but_sessions_live(self._frame(member))
             return Response(page, HTTPStatus.SERVICE_UNAVAILABLE)
         match outcome:
             case PasswordChanged(kept=kept):
                 if kept is None:  # this session had ended meanwhile
-                    return _signed_out(InactiveReason.UNKNOWN)
-                member.visit.issue(kept.session_id, kept.persist_for)
-                return see_other("/sessions?notice=password-changed")
+                    return see_other("/sign-in")
+                return see_other("/devices?notice=password-changed")
             case Refused():
-                return self._password_refused(member, "The password so far is not right.")
+                return self._password_refused(
+                    member, "The password so far is not right.", HTTPStatus.UNAUTHORIZED
+                )
             case Throttled() | Busy():
-                return _later(outcome)
+                raise Interruption(problem_of(outcome))
             case Inactive(reason=reason):
-                return _signed_out(reason)
+                return _ended(reason)
             case _:
                 assert_never(outcome)
 
-    def _password_refused(self, member: Member, problem: str) -> Response:
-        return Response(pages.password(self._frame(member), problem), HTTPStatus.FORBIDDEN)
+    def _password_refused(self, member: Member, problem: str, status: HTTPStatus) -> Response:
+        headers = [_CHALLENGE] if status is HTTPStatus.UNAUTHORIZED else []
+        return Response(pages.password(self._frame(member), problem), status, headers=headers)
 
     def _safe(self, member: Member) -> Response:
+        session = member.visit.require_fresh()
         frame = self._frame(member, self._noticed(member.request))
-        if self._auth.is_fresh(member.session):
-            return Response(pages.safe(frame, member.session, member.policy, self._clock.now()))
-        return Response(pages.step_up(frame, member.policy))
+        return Response(pages.safe(frame, session, member.policy, self._auth.now()))
+
+    def _step_up_form(self, member: Member) -> Response:
+        target = member.request.query.get("next", "")
+        return Response(pages.step_up(self._frame(member), member.policy, target))
 
     def _step_up(self, member: Member) -> Response:
-        outcome = self._auth.reauthenticate(
-            member.visit.cookie,
-            member.request.form().get("password", ""),
-            arrived_at=member.visit.arrived_at,
-        )
+        form = member.request.form()
+        target = form.get("next", "")
+        outcome = member.visit.reauthenticate(form.get("password", ""))
         match outcome:
-            case Rotated(session_id=session_id, persist_for=persist_for):
-                member.visit.issue(session_id, persist_for)
-                return see_other("/safe?notice=stepped-up")
+            case Rotated():
+                return see_other(target or "/safe?notice=stepped-up")
             case Refused():
-                page = pages.step_up(self._frame(member), member.policy, "Wrong password.")
-                return Response(page, HTTPStatus.FORBIDDEN)
+                page = pages.step_up(self._frame(member), member.policy, target, "Wrong password.")
+                return Response(page, HTTPStatus.UNAUTHORIZED, headers=[_CHALLENGE])
             case Throttled() | Busy():
-                return _later(outcome)
+                raise Interruption(problem_of(outcome))
             case Inactive(reason=reason):
-                return _signed_out(reason)
+                return _ended(reason)
             case _:
                 assert_never(outcome)
 
 
 # -- Answers that several pages share --------------------------------------------
+
+# A 401 says how one could do better (RFC 9110, section 15.5.2).
+_CHALLENGE: Final = ("WWW-Authenticate", "Cookie")
+
+
+def rendered(problem: Problem, head: RequestHead) -> Answer:
+    """
+    Answer a problem in the look of this site; redirects, and what programs get, as it is.
+    """
+    answer = render(problem, head)
+    if not head.wants_page or problem.location is not None:
+        return answer
+    body = pages.problem(problem, head).encode()
+    headers = [(name, value) for name, value in answer.headers if name != "Content-Length"]
+    return evolve(answer, headers=(*headers, ("Content-Length", str(len(body)))), body=body)
+
+
+def not_our_name() -> Response:
+    """
+    The page for a request that was meant for another site.
+    """
+    return _trouble(
+        HTTPStatus.MISDIRECTED_REQUEST,
+        "Not here",
+        "No site is served here under this name, so nothing was done.",
+    )
 
 
 def _news(request: Request) -> str | None:
@@ -499,86 +567,16 @@ def _news(request: Request) -> str | None:
     return request.query.get("notice")
 
 
-def _signed_out(reason: InactiveReason) -> Response:
+def _ended(reason: InactiveReason) -> Response:
     if reason is InactiveReason.SUPERSEDED:
-        return _superseded()
-    if reason is InactiveReason.ABSENT:
-        return see_other("/sign-in")
-    return see_other("/sign-in?notice=ended")
-
-
-def _superseded() -> Response:
-    # Not a redirect: the browser has the newer id already, or will have in a
-    # moment; a browser that never gets it would go round in circles.
-    return _trouble(
-        HTTPStatus.CONFLICT,
-        "Please try again",
-        "Your browser sent an id that had just been replaced. It has the new one by now.",
-    )
-
-
-def _later(outcome: Throttled | Busy) -> Response:
-    match outcome:
-        case Throttled(retry_after=wait):
-            seconds = max(1, math.ceil(wait.total_seconds()))
-            return _trouble(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "Too many attempts",
-                f"Nothing was checked this time. Please wait {seconds} seconds, then try again.",
-                ("Retry-After", str(seconds)),
-            )
-        case Busy():
-            return _trouble(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Busy",
-                "Too many people are signing in right now. Please try again in a moment.",
-                ("Retry-After", "1"),
-            )
-        case _:
-            assert_never(outcome)
-
-
-def outage(error: StoreError) -> Response:
-    """
-    The page for a store that does not answer. It says nothing about being signed out.
-    """
-    doubt = (
-        "It is not known whether what you asked for was done; please look before you repeat it."
-        if isinstance(error, OutcomeUnknown)
-        else "Nothing was changed, and nobody was signed out."
-    )
-    return _trouble(
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        "Out of order",
-        f"The database did not answer. {doubt} Please try again in a moment.",
-        ("Retry-After", "5"),
-    )
-
-
-def refused_origin() -> Response:
-    """
-    The page for a request that does not come from our own pages.
-    """
-    return _trouble(
-        HTTPStatus.FORBIDDEN,
-        "Not from here",
-        "This request did not come from a page of this site, so nothing was done.",
-    )
+        raise Interruption(try_again())
+    return see_other("/sign-in")
 
 
 def _trouble(
     status: HTTPStatus, title: LiteralString, text: str, *headers: tuple[str, str]
 ) -> Response:
     return Response(pages.trouble(title, text), status, headers=headers)
-
-
-def _device(request: Request) -> Device:
-    # Nobody stands between the browser and this server, so the peer's address is
-    # the client's. Behind a proxy it is not, and a header can only be believed
-    # if the proxy is known to overwrite it.
-    return Device(
-        address=request.environ.get("REMOTE_ADDR"), user_agent=request.header("User-Agent")
-    )
 
 
 def _file(name: str, content_type: str) -> Handler:
@@ -588,7 +586,7 @@ def _file(name: str, content_type: str) -> Handler:
         headers=[("Cache-Control", "no-cache")],
     )
 
-    def handler(_request: Request, _visit: Visit) -> Response:
+    def handler(_request: Request, _visit: RequestSession) -> Response:
         return response
 
     return handler

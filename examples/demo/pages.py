@@ -1,25 +1,30 @@
 """
-The pages. They show what they are given, and decide nothing.
+The pages. They show what they are given, and decide nothing. Read it for what may be shown of a
+session, and what may not.
 """
 
 from __future__ import annotations
 
-import hashlib
+import hmac
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, LiteralString
 
 from examples.demo.audit import told
 from examples.demo.devices import described
-from examples.demo.middleware import COOKIE_NAME
+from examples.demo.inside import beginning
 from examples.demo.web import Html, html, joined
 from sessioncore import Policy, Session
+from sessioncore_http import safe_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from examples.demo.audit import Entry
+    from examples.demo.inside import Part
     from sessioncore import Json
-    from sessioncore.events import Event
+    from sessioncore_http import Problem, RequestHead
 
 NOTHING: Final = Html()
 
@@ -34,7 +39,7 @@ NOTICES: Final[dict[str, LiteralString]] = {
     "revoked": "That session has ended. Its browser is out at its next click.",
     "not-found": "There was no such session any more.",
     "password-changed": "Your new password is in force, and every other session has ended.",
-    "stepped-up": "Thank you. This session has a new id, and the old one is worthless.",
+    "stepped-up": "Thank you. This session has a new id, and the old one opens nothing.",
     "ended": "The session that this browser had has ended. Please sign in again.",
 }
 
@@ -57,23 +62,25 @@ def _nav_link(frame: Frame, path: LiteralString, text: LiteralString) -> Html:
     )
 
 
-def _page(frame: Frame | None, title: str, content: Html) -> Html:
+def _page(frame: Frame | None, title: str, content: Html, *, head: Html = NOTHING) -> Html:
     # Without a frame nobody has asked who this is, and the page claims nothing.
     known, frame = frame is not None, frame or Frame()
-    links, leave = [_nav_link(frame, "/", "Home")], NOTHING
+    links = [_nav_link(frame, "/", "Home")]
     if known and frame.username is None:
         links.append(_nav_link(frame, "/sign-in", "Sign in"))
     elif known:
         links += [
-            _nav_link(frame, "/sessions", "Sessions"),
+            _nav_link(frame, "/devices", "Devices"),
+            _nav_link(frame, "/events", "Events"),
+            _nav_link(frame, "/inside", "Cookie and store"),
+            _nav_link(frame, "/safe", "Safe"),
             _nav_link(frame, "/password", "Password"),
-            _nav_link(frame, "/safe", "The safe"),
+            html(
+                '<li class="last"><form method="post" action="/sign-out"><button class="plain">'
+                'Sign out<span class="unseen"> {name}</span></button></form></li>',
+                name=frame.username,
+            ),
         ]
-        leave = html(
-            '<form method="post" action="/sign-out">'
-            '<button class="plain">Sign out<span class="unseen"> {name}</span></button></form>',
-            name=frame.username,
-        )
     return html(
         """<!doctype html>
 <html lang="en">
@@ -81,18 +88,22 @@ def _page(frame: Frame | None, title: str, content: Html) -> Html:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
+<meta name="theme-color" content="#0b5d4e">
+{head}
 <title>{title} · sessioncore demo</title>
 <link rel="stylesheet" href="/style.css">
 <link rel="icon" href="/icon.svg" type="image/svg+xml">
+<script src="/live.js" defer></script>
 </head>
 <body>
 <a class="skip" href="#main">Skip to the content</a>
 <header>
-<p class="name">sessioncore demo</p>
+<div class="bar">
+<p class="name"><img src="/icon.svg" alt="" width="28" height="28"> sessioncore demo</p>
 <nav aria-label="Pages"><ul>
 {links}
 </ul></nav>
-{leave}
+</div>
 </header>
 <main id="main" tabindex="-1">
 <h1>{title}</h1>
@@ -100,14 +111,15 @@ def _page(frame: Frame | None, title: str, content: Html) -> Html:
 {content}
 </main>
 <footer>
-<p>A demonstration that listens on this computer only. Nothing here needs JavaScript.</p>
+<p>A demonstration that listens on this computer only. All of it works without JavaScript; with
+it, events appear as they happen.</p>
 </footer>
 </body>
 </html>
 """,
+        head=head,
         title=title,
         links=joined(links),
-        leave=leave,
         notice=frame.notice,
         content=content,
     )
@@ -128,12 +140,11 @@ def cookie_was_not_kept() -> Html:
     return html(
         '<div class="problem" role="alert"><p><strong>Your browser did not bring the session '
         "cookie back.</strong> If you have not just signed out, or opened an old link, it did not "
-        "keep it: <code>{name}</code> is a <code>Secure</code> cookie, and this page comes over "
+        "keep it: ours is a <code>Secure</code> cookie, and this page comes over "
         "plain HTTP. Current Chrome, Edge and Firefox make an exception for the computer's own "
         "addresses. Safari and other WebKit browsers, such as GNOME Web, do not, or only in their "
         "latest versions; extensions may block cookies, too.</p><p>We do not fall back to a "
-        "weaker cookie. Please try another browser. With HTTPS, all of them keep it.</p></div>",
-        name=COOKIE_NAME,
+        "weaker cookie. Please try another browser. With HTTPS, all of them keep it.</p></div>"
     )
 
 
@@ -168,12 +179,7 @@ def _instant(instant: datetime, now: datetime) -> Html:
     )
 
 
-def _tag(digest: bytes) -> str:
-    # What is shown is a hash of the digest: not the id, and not even the digest.
-    return hashlib.sha256(b"sessioncore demo" + digest).hexdigest()[:8]
-
-
-def _rows(*pairs: tuple[LiteralString, object]) -> Html:
+def _rows(*pairs: tuple[str, object]) -> Html:
     return html(
         "<dl>{rows}</dl>",
         rows=joined(
@@ -189,18 +195,20 @@ def _code(text: object) -> Html:
 # -- Home ----------------------------------------------------------------------
 
 
-def _counter(data: dict[str, Json]) -> Html:
+def _data(data: dict[str, Json]) -> Html:
     return html(
-        """<section aria-labelledby="counter">
-<h2 id="counter">Kept in your session</h2>
+        """<section aria-labelledby="data">
+<h2 id="data">Kept in your session</h2>
 <div class="side-by-side">
 <p class="figure"><span class="unseen">Counter: </span><output>{counter}</output></p>
 <form method="post" action="/counter"><button>Count one up</button></form>
 </div>
 <form method="post" action="/note">
 <label for="note">A note</label>
+<div class="with-button">
 <input id="note" name="note" value="{note}" maxlength="{most}" autocomplete="off">
 <button class="plain">Keep the note</button>
+</div>
 </form>
 <p class="quiet">Click as fast as you can, in several tabs: no count is lost.</p>
 </section>""",
@@ -218,13 +226,13 @@ def visitor_home(frame: Frame, data: dict[str, Json]) -> Html:
         frame,
         "Hello, visitor",
         html(
-            """<p>This small site remembers you with a session that lives on the server. Your
-browser holds one random cookie, and nothing else.</p>
+            """<p class="lead">This small site remembers you with a session that lives on the
+server. Your browser holds one random cookie, and nothing else.</p>
 <p><a class="button" href="/sign-in">Sign in</a></p>
-{counter}
+{data}
 <p class="quiet">You can use these before you sign in. What you leave here comes along when you
 do, under a new session id.</p>""",
-            counter=_counter(data),
+            data=_data(data),
         ),
     )
 
@@ -235,24 +243,43 @@ def member_home(
     policy: Policy,
     *,
     data: dict[str, Json],
-    events: Sequence[Event],
+    events: Sequence[Entry],
     now: datetime,
 ) -> Html:
     """
-    Home, for a signed-in user: who am I, my id, my data, what happened.
+    Home, for a signed-in user: who am I, my data, what happened.
     """
     return _page(
         frame,
         f"Hello, {frame.username}",
-        joined(
-            [
-                _who(session, policy, now),
-                _counter(data),
-                _id(session, policy, now),
-                _events(events, now),
-            ]
+        html(
+            """<div class="pair">
+{who}
+{data}
+</div>
+{events}
+{try_this}""",
+            who=_who(session, policy, now),
+            data=_data(data),
+            events=_events(events, most=6),
+            try_this=_TRY_THIS,
         ),
     )
+
+
+_TRY_THIS: Final = Html(
+    """<section aria-labelledby="try">
+<h2 id="try">Things to try</h2>
+<ul>
+<li>Sign in with a second browser or a private window, and see it arrive under “What just
+happened”. Then end it from <a href="/devices">your devices</a>: it is out at its next click.</li>
+<li>Load <a href="/inside">cookie and store</a> twice after 20 seconds, and see the session id
+change.</li>
+<li>Open <a href="/safe">the safe</a> more than a minute after signing in: it asks again.</li>
+<li><a href="/password">Change the password</a>, and every other session ends.</li>
+</ul>
+</section>"""
+)
 
 
 def _who(session: Session, policy: Policy, now: datetime) -> Html:
@@ -276,115 +303,256 @@ def _who(session: Session, policy: Policy, now: datetime) -> Html:
     )
 
 
-def _id(session: Session, policy: Policy, now: datetime) -> Html:
-    age = now - session.changed_at
-    interval = policy.renewal_interval or timedelta(0)
-    if session.pending is not None:
-        state = html(
-            "A new id is on its way to your browser, with this very page. The first request that "
-            "brings it makes it the current one: "
-            '<a href="/">load this page again</a>.'
+# -- What just happened --------------------------------------------------------
+
+
+def events(frame: Frame, entries: Sequence[Entry]) -> Html:
+    """
+    The audit trail of a user; a script adds to it what happens while the page is open.
+    """
+    return _page(
+        frame,
+        "What just happened",
+        html(
+            """<p>The audit trail of your account since this demo was started, the newest first.
+Sign in elsewhere, or mistype a password. Nothing here names a session id.</p>
+{events}
+<p class="quiet">Watching is no sign of life: a page that is left open lets its session idle out.
+When the session ends, the page hears no more.</p>""",
+            events=_events(entries, most=50, heading=False),
+        ),
+    )
+
+
+def _events(entries: Sequence[Entry], *, most: int, heading: bool = True) -> Html:
+    rows = joined(
+        html(
+            '<li><span>{text}</span> <time datetime="{exact}">{when}</time></li>',
+            text=told(entry.event),
+            exact=entry.event.at.isoformat(timespec="milliseconds"),
+            when=f"{entry.event.at.astimezone(UTC):%H:%M:%S} UTC",
         )
-    elif age >= interval:
-        state = html("A new id is due.")
+        for entry in entries
+    )
+    title = (
+        Html('<h2 id="happened">What just happened</h2>')
+        if heading
+        else Html('<h2 id="happened" class="unseen">Events</h2>')
+    )
+    # The script takes the number of the last event from here, and says whether it listens.
+    return html(
+        """<section aria-labelledby="happened">
+<div class="side-by-side">{title}<p class="state" role="status" data-state></p></div>
+<ol class="rows events" aria-live="polite" data-events data-after="{after}" data-most="{most}">
+{rows}</ol>
+<p class="quiet"><a href="/events">{link}</a></p>
+</section>""",
+        title=title,
+        after=entries[0].number if entries else "",
+        most=most,
+        rows=rows,
+        link="All events" if heading else "Look again",
+    )
+
+
+# -- What the cookie holds, and what the store holds ----------------------------
+
+
+def inside(
+    frame: Frame,
+    session: Session,
+    policy: Policy,
+    *,
+    cookie_name: str,
+    presented: Sequence[Part],
+    presented_digest: bytes,
+    brought: Sequence[Part] | None,
+    forgery: str,
+    now: datetime,
+) -> Html:
+    """
+    Side by side: the bearer's half of a session, and the server's.
+    """
+    return _page(
+        frame,
+        "Cookie and store",
+        html(
+            """<p class="lead">Two halves of one session. Only beginnings are shown: the whole
+cookie is on no page, for then a script could read what <code>HttpOnly</code> keeps from it.</p>
+{change}
+<div class="pair halves">
+{cookie}
+{record}
+{way}
+</div>""",
+            change=_change_of_id(session, policy, presented, brought, now),
+            cookie=_cookie(cookie_name, presented, policy),
+            record=_record(session, presented_digest),
+            way=_one_way(session, presented_digest, forgery),
+        ),
+    )
+
+
+def _change_of_id(
+    session: Session,
+    policy: Policy,
+    presented: Sequence[Part],
+    brought: Sequence[Part] | None,
+    now: datetime,
+) -> Html:
+    interval = policy.renewal_interval or timedelta(0)
+    waited = now - session.changed_at
+    again = Html('<a href="/inside">load this page again</a>')
+    if brought is not None:
+        state = html(
+            "A new id came to your browser with this very page. Now {again}: the first request "
+            "that brings it makes it the current one, and the old one retires.",
+            again=again,
+        )
+    elif waited >= interval:
+        state = html("A new id is due: {again}.", again=again)
     else:
         state = html(
-            'The next one is due in {wait}. Then <a href="/">load this page</a> twice: the first '
-            "time brings the new id, the second time uses it.",
-            wait=_length(interval - age + timedelta(seconds=1)),
+            "The next one is due in {wait}. Then {again} twice: the first time brings the new "
+            "id, the second time uses it.",
+            wait=_length(interval - waited + timedelta(seconds=1)),
+            again=again,
         )
-    rows: list[tuple[LiteralString, object]] = [
-        ("Last replaced", _instant(session.changed_at, now)),
-        ("Current id", html("fingerprint {tag}", tag=_code(_tag(session.current)))),
+    steps = [
+        html(
+            "<div><dt>Your browser sent</dt><dd><code>{secret}</code></dd></div>",
+            secret=presented[-1].begins,
+        )
     ]
-    if session.pending is not None:
-        tag = _code(_tag(session.pending.digest))
-        rows.append(("Next id", html("fingerprint {tag}, not used yet", tag=tag)))
-    if session.previous is not None:
-        left = policy.grace - age
-        fate = (
-            f"accepted for {_length(left + timedelta(seconds=1))} more"
-            if left > timedelta(0)
-            else "retired: whoever brings it now is refused"
+    if brought is not None:
+        steps.append(
+            html(
+                '<div class="new"><dt>This page brings</dt><dd><code>{secret}</code></dd></div>',
+                secret=brought[-1].begins,
+            )
         )
-        tag = _code(_tag(session.previous))
-        rows.append(("Previous id", html("fingerprint {tag}, {fate}", tag=tag, fate=fate)))
     return html(
-        """<section aria-labelledby="id">
-<h2 id="id">Your session id changes</h2>
-<p>Every {interval} in this demo (15 minutes are usual). {state}</p>
-{rows}
-<p class="quiet">A fingerprint tells ids apart and opens nothing. The ids themselves are never
-shown.</p>
-<details><summary>What the cookie holds</summary>
-{cookie}
-<p class="quiet">Scripts cannot read it, it is sent to this host only, and it says nothing about
-you: all that is known stands in the record below.</p>
-</details>
-<details><summary>What the server holds</summary>
-{record}
-<p class="quiet">Whoever reads the database gets digests, and cannot sign in with them.</p>
-</details>
+        """<section aria-labelledby="change">
+<h2 id="change">The id changes</h2>
+<p>The secret of your session id is replaced every {interval} in this demo (15 minutes are usual);
+last time {changed}.</p>
+<dl class="steps">{steps}</dl>
+<p>{state}</p>
 </section>""",
         interval=_length(interval),
+        changed=_instant(session.changed_at, now),
+        steps=joined(steps),
         state=state,
-        rows=_rows(*rows),
-        cookie=_rows(
-            ("Name", _code(COOKIE_NAME)),
-            ("Value", "72 characters, 54 random-looking bytes: opaque"),
-            ("Attributes", _code("Secure; HttpOnly; SameSite=Lax; Path=/")),
+    )
+
+
+def _cookie(name: str, parts: Sequence[Part], policy: Policy) -> Html:
+    return html(
+        """<section aria-labelledby="cookie">
+<h2 id="cookie">The cookie holds</h2>
+<p><code>{name}</code>, 72 characters that say nothing about you.</p>
+{rows}
+</section>""",
+        name=name,
+        rows=_rows(
+            *(
+                (
+                    part.name,
+                    html(
+                        '{begins} <span class="quiet">{size} bytes, {purpose}</span>',
+                        begins=_code(part.begins),
+                        size=part.size,
+                        purpose=part.purpose,
+                    ),
+                )
+                for part in parts
+            ),
+            ("attributes", _code("Secure; HttpOnly; SameSite=Lax; Path=/")),
             (
-                "Kept",
+                "kept",
                 "when the browser closes, too" if policy.persistent else "until the browser closes",
             ),
         ),
-        record=_record(session),
     )
 
 
-def _record(session: Session) -> Html:
-    def digest(octets: bytes | None) -> object:
+def _record(session: Session, presented_digest: bytes) -> Html:
+    def digest(octets: bytes | None, note: LiteralString = "") -> object:
         if octets is None:
             return "none"
-        return html("{size} bytes, fingerprint {tag}", size=len(octets), tag=_code(_tag(octets)))
+        mine = octets == presented_digest
+        return html(
+            '{begins} <span class="quiet">{note}{mine}</span>',
+            begins=_code(beginning(octets)),
+            note=note,
+            mine="; the one that your browser sent" if mine else "",
+        )
 
     def exact(instant: datetime | None) -> object:
-        return "never" if instant is None else _code(instant.isoformat(timespec="milliseconds"))
+        return "never" if instant is None else _code(f"{instant.astimezone(UTC):%F %T.%f}"[:-3])
 
-    return _rows(
-        ("epoch", "16 bytes, the same in all your sessions"),
-        ("slot", "6 bytes, which of them this is"),
-        ("subject", session.user_id),
-        ("policy", session.policy),
-        ("methods", ", ".join(session.methods)),
-        ("created_at", exact(session.created_at)),
-        ("authenticated_at", exact(session.authenticated_at)),
-        ("changed_at", exact(session.changed_at)),
-        ("last_seen_at", exact(session.last_seen_at)),
-        ("family", digest(session.family)),
-        ("current", digest(session.current)),
-        ("pending", digest(session.pending.digest if session.pending else None)),
-        ("previous", digest(session.previous)),
-        ("device.address", session.device.address or "unknown"),
-        ("device.user_agent", session.device.user_agent or "unknown"),
-    )
-
-
-def _events(events: Sequence[Event], now: datetime) -> Html:
-    rows = joined(
-        html(
-            '<li>{text} <span class="quiet">{instant}</span></li>',
-            text=told(event),
-            instant=_instant(event.at, now),
-        )
-        for event in events
-    )
     return html(
-        '<section aria-labelledby="events"><h2 id="events">What happened</h2>'
-        '<p class="quiet">The audit trail of your account since this demo was started, '
-        'newest first. <a href="/">Look again</a></p>'
-        '<ol class="rows">{rows}</ol></section>',
-        rows=rows or html("<li>Nothing yet.</li>"),
+        """<section aria-labelledby="record">
+<h2 id="record">The store holds</h2>
+<p>One record, and whose it is. Times are UTC.</p>
+{rows}
+</section>""",
+        rows=_rows(
+            (
+                "filed under",
+                html(
+                    '{epoch} {slot} <span class="quiet">epoch and slot</span>',
+                    epoch=_code(beginning(session.locator.epoch)),
+                    slot=_code(beginning(session.locator.slot)),
+                ),
+            ),
+            ("family", digest(session.family, "of SHA-256(family)")),
+            ("current", digest(session.current, "of SHA-256(family, secret)")),
+            (
+                "pending",
+                digest(session.pending.digest if session.pending else None, "of the next id"),
+            ),
+            ("previous", digest(session.previous, "of the id before")),
+            ("subject", session.user_id),
+            ("policy", session.policy),
+            ("methods", ", ".join(session.methods)),
+            ("created", exact(session.created_at)),
+            ("proven", exact(session.authenticated_at)),
+            ("changed", exact(session.changed_at)),
+            ("last seen", exact(session.last_seen_at)),
+            ("device", described(session.device.user_agent)),
+            ("address", session.device.address or "unknown"),
+            (
+                "stamp",
+                html(
+                    '{stamp} <span class="quiet">of the last write</span>',
+                    stamp=_code(session.stamp.hex()),
+                ),
+            ),
+        ),
+    )
+
+
+def _one_way(session: Session, presented_digest: bytes, forgery: str) -> Html:
+    kept = (session.current, session.previous, session.pending and session.pending.digest)
+    fits = any(hmac.compare_digest(one, presented_digest) for one in kept if one)
+    return html(
+        """<section aria-labelledby="way">
+<h2 id="way">One way only</h2>
+<ul class="checks">
+<li class="good"><strong>From the cookie to the store:</strong> SHA-256 of the family and the
+secret that your browser sent begins with {digest} and {fits}. That is how you were recognised just
+now.</li>
+<li class="bad"><strong>From the store to the cookie:</strong> an id was made just now of everything
+that the store holds of this session, as a thief of the database would. The answer:
+<strong>refused ({forgery})</strong>. Nothing was written, and nobody was signed out.</li>
+</ul>
+<p class="quiet">SHA-256 cannot be turned round, and behind it are 256 random bits that only your
+browser has. A stolen database is no stolen session.</p>
+</section>""",
+        digest=_code(beginning(presented_digest)),
+        fits="is what the store has" if fits else "was in the store until a moment ago",
+        forgery=forgery,
     )
 
 
@@ -397,6 +565,7 @@ def sign_in(
     demo_username: str,
     demo_password: str | None,
     username: str = "",
+    target: str = "",
     problem: str = "",
 ) -> Html:
     """
@@ -420,9 +589,10 @@ def sign_in(
         "Sign in",
         html(
             """{hint}
-<section aria-label="Sign in">
+<section class="form" aria-label="Sign in">
 {problem}
 <form method="post" action="/sign-in">
+<input type="hidden" name="next" value="{target}">
 <label for="username">Name</label>
 <input id="username" name="username" value="{username}" autocomplete="username"
  autocapitalize="none" spellcheck="false" required{described}>
@@ -436,55 +606,75 @@ when the browser closes</label>
 </section>
 <p class="quiet">For the full picture, sign in with a second browser or a private window, too.
 Chrome, Edge and Firefox keep our cookie over plain HTTP on this computer; Safari and other WebKit
-browsers may not, and then the next page says so.</p>
+browsers may not, and then the home page says so.</p>
 """,
             hint=hint,
             problem=_problem(problem),
             described=_described_by(problem),
             username=username,
+            target=target,
         ),
     )
 
 
-# -- Sessions ------------------------------------------------------------------
+# -- My devices ----------------------------------------------------------------
 
 
-def sessions(
+def devices(
     frame: Frame, mine: Session, all_mine: Sequence[Session], policy: Policy, now: datetime
 ) -> Html:
     """
     Where the user is signed in, and how to end that.
     """
+    newest_first = sorted(all_mine, key=lambda session: session.last_seen_at, reverse=True)
+    rows = sorted(newest_first, key=lambda session: session.handle != mine.handle)
+    others = len(all_mine) - 1
+    if others > 0:
+        rest = html(
+            '<form method="post" action="/sign-out-others">'
+            "<button>Sign out everywhere else</button></form>"
+        )
+    else:
+        rest = html("<p>You are signed in nowhere else.</p>")
     return _page(
         frame,
-        "My sessions",
+        "My devices",
         html(
-            """<section aria-label="Sessions"><ul class="rows">{rows}</ul></section>
+            """<p>{count}. You may have {limit} sessions at a time; one more, and the one seen least
+recently ends.</p>
+<section aria-labelledby="where">
+<h2 id="where" class="unseen">Where you are signed in</h2>
+<ul class="rows">{rows}</ul></section>
 <section aria-labelledby="everywhere">
 <h2 id="everywhere">Sign out everywhere</h2>
 <p>It holds at once: also for a sign-in that is under way right now.</p>
 <div class="side-by-side">
-<form method="post" action="/sign-out-others"><button>Sign out everywhere else</button></form>
+{rest}
 <form method="post" action="/sign-out-everywhere">
 <button class="plain">Sign out everywhere, here too</button></form>
 </div>
 </section>
-<p class="quiet">You may have {limit} sessions at a time; one more, and the one seen least recently
-ends. Being seen is recorded every {touch}.</p>""",
-            rows=joined(_session_row(session, mine, now) for session in all_mine),
+<p class="quiet">Being seen is recorded every {touch}.</p>""",
+            count=(
+                "You are signed in here and nowhere else"
+                if others <= 0
+                else f"You are signed in here and in {others} other browser{'s' * (others > 1)}"
+            ),
+            rows=joined(_device_row(session, mine, now) for session in rows),
+            rest=rest,
             limit=policy.session_limit,
             touch=_length(policy.touch_interval),
         ),
     )
 
 
-def _session_row(session: Session, mine: Session, now: datetime) -> Html:
+def _device_row(session: Session, mine: Session, now: datetime) -> Html:
     device = described(session.device.user_agent)
     if session.handle == mine.handle:
-        action = html("<strong>This browser</strong>")
+        action = html('<p class="badge">This browser</p>')
     else:
         action = html(
-            '<form method="post" action="/revoke">'
+            '<form method="post" action="/devices/revoke">'
             '<input type="hidden" name="handle" value="{handle}">'
             '<button class="plain">Sign out<span class="unseen"> {device}, session {name}</span>'
             "</button></form>",
@@ -521,7 +711,7 @@ def password(frame: Frame, problem: str = "") -> Html:
         html(
             """<p>Every other session ends with it, and so does a sign-in under way that still
 verified the old password.</p>
-<section aria-label="Change the password">
+<section class="form" aria-label="Change the password">
 {problem}
 <form method="post" action="/password">
 <input class="unseen" name="username" value="{username}" autocomplete="username" tabindex="-1"
@@ -543,7 +733,7 @@ verified the old password.</p>
     )
 
 
-def step_up(frame: Frame, policy: Policy, problem: str = "") -> Html:
+def step_up(frame: Frame, policy: Policy, target: str, problem: str = "") -> Html:
     """
     The form that asks for the password again, before something sensitive.
     """
@@ -551,20 +741,22 @@ def step_up(frame: Frame, policy: Policy, problem: str = "") -> Html:
         frame,
         "Is it you?",
         html(
-            """<p>What is in the safe is shown only to somebody who proved to be you within the
-last {age}. Please give your password again.</p>
-<section aria-label="Give your password again">
+            """<p>What you asked for is only for somebody who proved to be you within the last
+{age}. Please give your password again.</p>
+<section class="form" aria-label="Give your password again">
 {problem}
-<form method="post" action="/safe">
+<form method="post" action="/step-up">
+<input type="hidden" name="next" value="{target}">
 <input class="unseen" name="username" value="{username}" autocomplete="username" tabindex="-1"
  aria-hidden="true" readonly>
 <label for="password">Password</label>
 <input id="password" name="password" type="password" autocomplete="current-password"
  required{described}>
-<button>Open the safe</button>
+<button>Go on</button>
 </form>
 </section>""",
             age=_length(policy.reauthentication_age),
+            target=target,
             problem=_problem(problem),
             described=_described_by(problem),
             username=frame.username,
@@ -595,14 +787,48 @@ page asks again.</p>
 # -- When something is in the way ----------------------------------------------
 
 
-def trouble(title: LiteralString, text: str) -> Html:
+def trouble(title: str, text: str) -> Html:
     """
     A page for what did not work, and what to do about it.
     """
     return _page(
         None,
         title,
-        html('<p role="alert">{text}</p><p><a href="/">To the home page</a></p>', text=text),
+        html(
+            '<p class="problem" role="alert">{text}</p><p><a href="/">To the home page</a></p>',
+            text=text,
+        ),
+    )
+
+
+def problem(problem: Problem, head: RequestHead) -> Html:
+    """
+    What the edge answers instead of a page: a refusal, an outage, a wait.
+    """
+    text, refresh, again = problem.detail, NOTHING, NOTHING
+    if problem.code == "throttled" and problem.retry_after is not None:
+        # As Retry-After says it: rounded up, so that nobody comes too early.
+        seconds = max(1, math.ceil(problem.retry_after.total_seconds()))
+        wait = "1 second" if seconds == 1 else f"{seconds} seconds"
+        text = f"Nothing was checked this time. Please wait {wait}, then try again."
+    if head.method == "GET":
+        again = html(
+            '<p><a class="button" href="{target}">Load this page again</a></p>',
+            target=safe_target(head.target),
+        )
+        if problem.code == "try-again":
+            # The browser has the newer id by now, so this happens once.
+            refresh = Html('<meta http-equiv="refresh" content="1">')
+    return _page(
+        None,
+        problem.title,
+        html(
+            '<p class="problem" role="alert">{text}</p>{again}'
+            '<p><a href="/">To the home page</a></p>',
+            text=text,
+            again=again,
+        ),
+        head=refresh,
     )
 
 

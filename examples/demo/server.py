@@ -1,5 +1,6 @@
 """
-The standard library's WSGI server, with a thread for each connection.
+The standard library's WSGI server, with a thread for each connection. Not worth reading, and
+not made for a site that others can reach.
 """
 
 from __future__ import annotations

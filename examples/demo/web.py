@@ -1,22 +1,25 @@
 """
-Just enough HTTP for a few pages: a request, a response, and HTML that escapes.
+Just enough HTTP for a few pages: a request, a response, HTML that escapes, security headers.
 
-A real application has a framework for this; nothing here knows of sessions.
+A real application has a framework for this; nothing here knows of sessions. Read it only if
+you wonder where something comes from.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 from urllib.parse import parse_qsl
 
+from sessioncore_http import safe_target
+
 if TYPE_CHECKING:
     from types import TracebackType
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     ExcInfo = (
         tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None
@@ -59,24 +62,57 @@ def joined(parts: Iterable[Html]) -> Html:
     return Html("\n".join(parts))
 
 
-def adding(
-    start_response: StartResponse, headers: Callable[[], Sequence[tuple[str, str]]]
-) -> StartResponse:
+SECURITY_HEADERS: Final = (
+    # Nothing from elsewhere, no script in a page, and no script that makes markup of text.
+    (
+        "Content-Security-Policy",
+        (
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+            "img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; "
+            "require-trusted-types-for 'script'; trusted-types 'none'"
+        ),
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    # Not "no-referrer": with that, browsers post our own forms with "Origin: null".
+    ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+)
+
+
+class FrontDoor:
     """
-    Wrap *start_response* so that a response starts with these headers, too.
+    Knows our own names, and adds the security headers to every response.
 
     Args:
-        start_response: The server's, or the next middleware's.
+        app: What answers requests.
 
-        headers: Asked when the response starts, and not before.
+        hosts: The names under which we are served, with the port. A request for
+            another one is refused: a foreign name can be made to point here
+            ("DNS rebinding"), and its pages would then count as our own.
+
+        refusal: The page for a request that is refused.
     """
 
-    def start(
-        status: str, own: list[tuple[str, str]], exc_info: ExcInfo = None, /
-    ) -> Callable[[bytes], object]:
-        return start_response(status, [*own, *headers()], exc_info)
+    def __init__(self, app: WSGIApplication, *, hosts: Collection[str], refusal: Response) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+        self._refusal = refusal
 
-    return start
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """
+        Answer one request, or refuse it.
+        """
+
+        def start(
+            status: str, own: list[tuple[str, str]], exc_info: ExcInfo = None, /
+        ) -> Callable[[bytes], object]:
+            return start_response(status, [*own, *SECURITY_HEADERS], exc_info)
+
+        if environ.get("HTTP_HOST") not in self._hosts:
+            return self._refusal.send(environ, start)
+        return self._app(environ, start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +126,7 @@ class Response:
     content_type: str = "text/html; charset=utf-8"
     headers: Sequence[tuple[str, str]] = ()
 
-    def send(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+    def send(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """
         Answer a WSGI request with this.
         """
@@ -106,13 +142,27 @@ class Response:
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [content]
 
 
-def see_other(path: LiteralString) -> Response:
+@dataclass(frozen=True, slots=True)
+class Stream:
     """
-    Send the browser on to another page of this site, with a GET.
+    What goes back bit by bit, for a script that listens.
+    """
 
-    A literal path only: where the browser goes next is never up to a request.
+    parts: Iterable[bytes]
+
+    def send(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """
+        Answer a WSGI request with this.
+        """
+        start_response(f"{HTTPStatus.OK.value} OK", [("Content-Type", "text/event-stream")])
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else self.parts
+
+
+def see_other(path: str) -> Response:
     """
-    return Response(status=HTTPStatus.SEE_OTHER, headers=[("Location", path)])
+    Send the browser on to another page of this site, with a GET. Never to another site.
+    """
+    return Response(status=HTTPStatus.SEE_OTHER, headers=[("Location", safe_target(path))])
 
 
 class BadRequest(Exception):

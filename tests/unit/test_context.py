@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ from sessioncore import (
 )
 from sessioncore.context import LOGIN_WINDOW, Context
 from sessioncore.decisions import opened
-from sessioncore.events import EndReason, Event
+from sessioncore.events import AmbiguousCookie, CrossOriginRefused, EndReason, Event
 from sessioncore.ports import EventSink, ThrottleScope
 from sessioncore.session import Epoch, Session
 from sessioncore.system import SystemClock, SystemEntropy
@@ -247,6 +248,17 @@ def test_a_cookie_of_a_policy_that_is_gone_goes_when_the_browser_closes(
     assert here.context.persistence(here.session(REMEMBERED)) is None
 
 
+def test_why_a_session_is_dead_is_said(here: Surroundings) -> None:
+    session = here.session()
+    assert here.context.expired(session) is None
+    other = here.session(replace(POLICY, name="gone"))
+    assert here.context.expired(other) is InactiveReason.POLICY_UNKNOWN
+    assert here.context.live_policy(other) is None
+    here.clock.advance(POLICY.idle_timeout)
+    assert here.context.expired(session) is InactiveReason.IDLE
+    assert here.context.live_policy(session) is None
+
+
 # -- Audit ---------------------------------------------------------------------
 
 
@@ -333,6 +345,24 @@ def test_what_was_written_is_told_at_the_instant_of_the_write(here: Surroundings
     here.context.rotated(session, ())
     told = [event.at for event in here.events.events]
     assert told == [session.created_at, session.changed_at, session.changed_at]
+
+
+def test_an_adapter_s_event_gets_a_time_and_an_id(here: Surroundings) -> None:
+    here.context.report(partial(AmbiguousCookie, source=ADDRESS))
+    here.context.report(partial(CrossOriginRefused, source=ADDRESS, rule="a rule"))
+    one, other = here.events.events
+    assert isinstance(one, AmbiguousCookie)
+    assert isinstance(other, CrossOriginRefused)
+    assert one.at == other.at == here.clock.now()
+    assert (one.source, other.rule) == (ADDRESS, "a rule")
+    assert one.stamp != other.stamp
+    assert one.user_id is None
+
+
+def test_an_adapter_s_event_that_is_lost_is_counted() -> None:
+    context = Context(POLICY, None, None, FailingEvents(), MINUTE)
+    context.report(AmbiguousCookie)
+    assert context.lost_events == 1
 
 
 # -- No secret anywhere --------------------------------------------------------

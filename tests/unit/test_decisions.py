@@ -765,6 +765,22 @@ def test_an_anonymous_session_is_opened_without_a_proof() -> None:
     assert session.is_anonymous
 
 
+def test_a_session_that_is_taken_over_is_opened_without_a_proof() -> None:
+    session = opened(
+        ID,
+        ALICE,
+        policy=POLICY,
+        now=OPENED_AT,
+        methods=("migrated",),
+        device=Device(),
+        stamp=STAMP,
+        fresh=False,
+    )
+    assert session.authenticated_at is None
+    assert session.methods == ("migrated",)
+    assert not session.is_anonymous
+
+
 # -- Rules 13 and 14: admission ------------------------------------------------
 
 NOW = OPENED_AT + HOUR

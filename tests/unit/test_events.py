@@ -44,6 +44,7 @@ def test_no_event_has_room_for_a_secret(kind: type[Event]) -> None:
         "kept",
         "limit",
         "ended",
+        "rule",
         "source",
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from threading import Barrier
 from typing import Any
 
@@ -81,6 +82,7 @@ from sessioncore import (
 from sessioncore.context import TRIES, UPKEEP_TRIES
 from sessioncore.events import (
     AllSessionsEnded,
+    AmbiguousCookie,
     EndReason,
     Event,
     LoginRefused,
@@ -225,6 +227,25 @@ def test_what_a_failing_sink_lost_is_counted_and_changes_no_outcome(world: World
     assert auth.login("alice", "wrong") == Refused()
     assert auth.logout(cookie) == LoggedOut(ended=True)
     assert auth.lost_events == 3
+
+
+def test_the_present_is_the_clock_s(world: World) -> None:
+    assert world.auth.now() == world.clock.now()
+    world.clock.advance(SECOND)
+    assert world.auth.now() == world.clock.now()
+
+
+def test_an_adapter_may_report_what_it_noticed(world: World) -> None:
+    world.auth.report(partial(AmbiguousCookie, source=ADDRESS))
+    (event,) = world.told(Event)
+    assert isinstance(event, AmbiguousCookie)
+    assert (event.at, event.source) == (world.clock.now(), ADDRESS)
+
+
+def test_a_report_that_nobody_takes_is_counted_and_changes_nothing(world: World) -> None:
+    auth = world.service(events=FailingEvents())
+    auth.report(AmbiguousCookie)
+    assert auth.lost_events == 1
 
 
 # -- login ---------------------------------------------------------------------
@@ -1290,6 +1311,20 @@ def test_an_attempt_kept_in_session_data_is_taken_out_once(world: World) -> None
     assert expect(LoggedIn, outcome).session.methods == ("pwd", "otp")
 
 
+def test_a_session_that_is_taken_over_needs_a_proof_before_anything_sensitive(
+    world: World,
+) -> None:
+    attempt = world.auth.begin("id-of-alice")
+    outcome = world.auth.establish(attempt, methods=("migrated",), fresh=False)
+    session = expect(LoggedIn, outcome).session
+    assert session.authenticated_at is None
+    assert session.methods == ("migrated",)
+    assert not world.auth.is_fresh(session)
+    assert not world.auth.is_fresh(session, 1_000 * DAY)
+    proven = world.auth.reauthenticate(expect(LoggedIn, outcome).session_id.reveal(), PASSWORD)
+    assert world.auth.is_fresh(expect(Rotated, proven).session)
+
+
 # -- start_anonymous -----------------------------------------------------------
 
 
@@ -1765,6 +1800,97 @@ def test_a_touch_whose_fate_is_unknown_is_not_told_of_as_a_renewal(world: World)
     assert world.told(SessionRenewed) == []
 
 
+# -- authenticate: until when a renewal may be answered ------------------------
+
+
+def test_a_renewal_may_be_answered_during_the_grace_of_its_request(world: World) -> None:
+    cookie = world.cookie()
+    world.clock.advance(15 * MINUTE)
+    arrived_at = world.clock.now() - 2 * SECOND
+    drawn = world.active(cookie, arrived_at=arrived_at)
+    again = world.active(cookie, arrived_at=arrived_at)
+    assert drawn.renewed == again.renewed is not None
+    assert drawn.answer_by == again.answer_by == arrived_at + GRACE
+
+
+def test_where_nothing_is_renewed_nothing_is_to_be_answered(world: World) -> None:
+    assert world.active(world.cookie()).answer_by is None
+
+
+def test_a_renewal_that_was_not_stored_is_not_to_be_answered(world: World) -> None:
+    cookie = world.cookie()
+    world.clock.advance(15 * MINUTE)
+    world.journal.always("replace", UNAVAILABLE)
+    assert world.active(cookie).answer_by is None
+
+
+# -- recheck -------------------------------------------------------------------
+
+
+def test_a_live_session_is_still_live_and_has_no_new_id(world: World) -> None:
+    cookie = world.cookie()
+    session = world.active(cookie).session
+    world.clock.advance(15 * MINUTE)
+    world.journal.forget()
+    assert world.auth.recheck(session) == Active(session)
+    assert world.journal.names() == ["find"]
+
+
+def test_a_recheck_tells_what_the_session_is_now(world: World) -> None:
+    cookie = world.cookie()
+    session = world.active(cookie).session
+    successor = world.confirmed(cookie)
+    assert expect(Active, world.auth.recheck(session)).session == world.active(successor).session
+
+
+def test_a_recheck_is_no_sign_of_life(world: World) -> None:
+    session = world.login().session
+    world.clock.advance(POLICY.idle_timeout - MILLISECOND)
+    assert isinstance(world.auth.recheck(session), Active)
+    world.clock.advance(MILLISECOND)
+    assert world.auth.recheck(session) == Inactive(InactiveReason.IDLE)
+
+
+@pytest.mark.parametrize("end", ["logout", "revoke", "everywhere", "others"])
+def test_a_recheck_notices_every_way_to_end_a_session(world: World, end: str) -> None:
+    login = world.login()
+    cookie = login.session_id.reveal()
+    if end == "logout":
+        world.auth.logout(cookie)
+    elif end == "revoke":
+        world.auth.revoke("id-of-alice", login.session.handle)
+    else:
+        world.auth.logout_everywhere("id-of-alice", keep=cookie if end == "others" else None)
+    assert world.auth.recheck(login.session) == Inactive(InactiveReason.UNKNOWN)
+
+
+def test_another_session_at_the_same_place_is_not_taken_for_it(world: World) -> None:
+    session = world.login().session
+    world.journal.next("find", answers(replace(session, family=bytes(8))))
+    assert world.auth.recheck(session) == Inactive(InactiveReason.UNKNOWN)
+
+
+def test_a_recheck_under_a_policy_that_is_gone_finds_no_live_session(world: World) -> None:
+    session = world.login(policy="remembered").session
+    gone = world.service(POLICY).recheck(session)
+    assert gone == Inactive(InactiveReason.POLICY_UNKNOWN)
+
+
+def test_a_recheck_of_what_cannot_be_read_says_so(world: World) -> None:
+    session = world.login().session
+    world.journal.next("find", CORRUPT)
+    assert world.auth.recheck(session) == Inactive(InactiveReason.UNREADABLE)
+    (event,) = world.told(SessionUnusable)
+    assert (event.handle, event.reason) == (session.handle, InactiveReason.UNREADABLE)
+
+
+def test_a_recheck_during_an_outage_is_no_sign_out(world: World) -> None:
+    session = world.login().session
+    world.journal.next("find", UNAVAILABLE)
+    with pytest.raises(StoreUnavailable):
+        world.auth.recheck(session)
+
+
 # -- is_fresh ------------------------------------------------------------------
 
 
@@ -1797,6 +1923,15 @@ def test_nothing_is_fresh_under_a_policy_that_is_gone(world: World) -> None:
 
 def test_an_anonymous_session_is_never_fresh(world: World) -> None:
     assert not world.auth.is_fresh(world.auth.start_anonymous().session)
+
+
+def test_how_old_a_proof_may_be_is_the_policy_s(world: World) -> None:
+    session = world.login().session
+    assert world.auth.reauthentication_age(session) == POLICY.reauthentication_age
+    remembered = world.login(policy="remembered").session
+    assert world.auth.reauthentication_age(remembered) == REMEMBERED.reauthentication_age
+    with pytest.raises(InvalidPolicy):
+        world.service(POLICY).reauthentication_age(remembered)
 
 
 # -- rotate --------------------------------------------------------------------

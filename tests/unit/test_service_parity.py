@@ -1,5 +1,5 @@
 """
-The two services are one program (ADR-0006).
+The two services are one program, and so are the two request sessions (ADR-0006).
 
 Both are written by hand. Here their syntax trees are compared, class by class
 and method by method, docstrings included, after dropping what asyncio adds:
@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-DOMAIN = Path(__file__).parents[2] / "src" / "sessioncore"
+SOURCES = Path(__file__).parents[2] / "src"
+DOMAIN = SOURCES / "sessioncore"
+EDGE = SOURCES / "adapters" / "sessioncore_http"
 
 PREFIX = re.compile(r"\bAsync(?=[A-Z])")
 ONLY_ASYNC = {"shielded"}
@@ -106,6 +108,30 @@ def test_the_two_services_are_one_program() -> None:
     assert "AuthService" in classes_of(threads)
     found = differences(threads, loop)
     assert not found, f"service.py and aio.py have drifted apart:\n{found}"
+
+
+def test_the_two_request_sessions_are_one_program() -> None:
+    threads = (EDGE / "request_session.py").read_text()
+    loop = (EDGE / "aio.py").read_text()
+    # What asks the blocking libraries of old sessions in threads has no twin.
+    assert set(classes_of(threads)) == {"RequestSession"}
+    assert set(classes_of(loop)) == {"RequestSession", "LegacySessions"}
+    # Each names its own service's module.
+    loop = loop.replace("sessioncore.aio.Async", "sessioncore.service.Async")
+    found = differences(threads, only(loop, "AsyncRequestSession"))
+    assert not found, f"request_session.py and aio.py have drifted apart:\n{found}"
+
+
+def only(source: str, name: str) -> str:
+    """
+    Return one class of *source*.
+    """
+    (found,) = (
+        node
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef) and node.name == name
+    )
+    return ast.unparse(found)
 
 
 # The comparison itself

@@ -348,6 +348,27 @@ def test_a_moved_id_has_only_another_locator() -> None:
     assert ID.moved_to(locator).digest == ID.digest
 
 
+# -- The session id: what else is derived from it ------------------------------
+
+
+def test_what_is_derived_depends_on_all_that_stays_and_on_the_purpose() -> None:
+    expected = hmac.digest(EPOCH + SLOT + FAMILY, b"sessioncore:csrf", "sha256")
+    assert ID.derived(b"csrf") == expected
+    assert ID.derived(b"other") != expected
+
+
+def test_what_is_derived_outlives_renewals_and_rotations() -> None:
+    assert ID.successor(SALT).derived(b"csrf") == ID.derived(b"csrf")
+    assert ID.rotated(bytes(24)).derived(b"csrf") == ID.derived(b"csrf")
+
+
+def test_another_session_derives_something_else() -> None:
+    moved = ID.moved_to(Locator(EPOCH, bytes(6)))
+    signed_in = SessionId(EPOCH, SLOT, bytes(8), SECRET)
+    derived = {one.derived(b"csrf") for one in (ID, moved, signed_in)}
+    assert len(derived) == 3
+
+
 # -- The locator and the handle ------------------------------------------------
 
 

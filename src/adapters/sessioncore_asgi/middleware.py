@@ -4,17 +4,21 @@ The ASGI middleware: a session for each request, and the headers that follow fro
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, cast
 
 from sessioncore import StoreError
 from sessioncore_asgi.scope import KEY, request_head
 from sessioncore_asgi.websockets import FORBIDDEN, TRY_AGAIN_LATER, UNAUTHORIZED
 from sessioncore_http import AsyncLegacySessions, AsyncRequestSession, Interruption, outage
+from sessioncore_http.cors import readable_across_origins
 
 if TYPE_CHECKING:
     from sessioncore import AsyncAuthService
     from sessioncore_asgi.scope import ASGIApplication, Message, Receive, Scope, Send
     from sessioncore_http import Edge, LegacySessions, Problem
+
+_CLOSE_CODES: Final = {HTTPStatus.UNAUTHORIZED: UNAUTHORIZED, HTTPStatus.FORBIDDEN: FORBIDDEN}
 
 
 class SessionMiddleware:
@@ -23,7 +27,8 @@ class SessionMiddleware:
 
     ``session_of(scope)`` returns it. Requests and the handshakes of WebSockets pass through
     it; lifespan and whatever else there is does so untouched. What the ``require`` methods
-    raise, and failures of the store, become responses here, or close the socket.
+    raise, and failures of the store, become responses here, or close the socket; also if
+    they come in an exception group, with nothing else in it.
 
     Args:
         app: What answers requests.
@@ -86,55 +91,100 @@ class SessionMiddleware:
             return
         try:
             await self._app(scope, receive, start)
-        except (Interruption, StoreError) as error:
-            if started:
+        except BaseException as error:
+            meant = _meant(error)
+            if started or meant is None:
                 raise
-            if isinstance(error, Interruption):
-                await _send(error.problem, session, send)
+            if isinstance(meant, Interruption):
+                await _send(meant.problem, session, send)
             else:
-                await _send(outage(error), session, send, renew=False)
-        except BaseException:
-            if not started:
-                await session.abandon()
-            raise
+                await _send(outage(meant), session, send, renew=False)
+        finally:
+            # If nothing was started, nobody gets a session id that was to be brought by it.
+            await session.abandon()
 
     async def _converse(
         self, session: AsyncRequestSession, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if session.refusal() is not None:
-            await receive()  # the handshake, which has to be taken before it is refused
-            await send({"type": "websocket.close", "code": FORBIDDEN})
-            return
-        closed = False
+        is_accepted = is_over = False
 
         async def watch(message: Message) -> None:
-            nonlocal closed
-            closed = closed or message["type"] == "websocket.close"
+            nonlocal is_accepted, is_over
+            kind = message["type"]
+            is_accepted = is_accepted or kind == "websocket.accept"
+            is_over = is_over or kind in {"websocket.close", "websocket.http.response.start"}
             await send(message)
 
+        async def hear() -> Message:
+            nonlocal is_over
+            message = await receive()
+            is_over = is_over or message["type"] == "websocket.disconnect"
+            return message
+
+        async def end(problem: Problem) -> None:
+            # Servers answer 403 to a handshake that is closed. Clients take that for final,
+            # and an outage is not; most servers have a way to say so.
+            can_answer = "websocket.http.response" in (scope.get("extensions") or {})
+            is_outage = problem.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+            if is_outage and can_answer and not is_accepted:
+                await _send(problem, session, send, kind="websocket.http.response")
+            else:
+                code = _CLOSE_CODES.get(problem.status, TRY_AGAIN_LATER)
+                await send({"type": "websocket.close", "code": code})
+
+        refused = session.refusal()
+        if refused is not None:
+            await receive()  # the handshake, which has to be taken before it is refused
+            await end(refused)
+            return
         try:
-            await self._app(scope, receive, watch)
-        except (Interruption, StoreError) as error:
-            if closed:
+            await self._app(scope, hear, watch)
+        except BaseException as error:
+            meant = _meant(error)
+            if is_over or meant is None:
                 raise
-            code = UNAUTHORIZED if isinstance(error, Interruption) else TRY_AGAIN_LATER
-            await send({"type": "websocket.close", "code": code})
+            await end(meant.problem if isinstance(meant, Interruption) else outage(meant))
+
+
+def _meant(error: BaseException) -> Interruption | StoreError | None:
+    # What tasks of one request raise comes in groups. An outage outweighs a refusal, which
+    # may be due to it; anything else outweighs both, and is not ours to answer.
+    if isinstance(error, (Interruption, StoreError)):
+        return error
+    if not isinstance(error, BaseExceptionGroup):
+        return None
+    # isinstance() says that it is a group, but not of what.
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    found: list[Interruption | StoreError] = []
+    for one in group.exceptions:
+        meant = _meant(one)
+        if meant is None:
+            return None
+        found.append(meant)
+    return min(found, key=lambda one: isinstance(one, Interruption))
 
 
 async def _send(
-    problem: Problem, session: AsyncRequestSession, send: Send, *, renew: bool = True
+    problem: Problem,
+    session: AsyncRequestSession,
+    send: Send,
+    *,
+    renew: bool = True,
+    kind: str = "http.response",
 ) -> None:
-    answer = session.edge.render(problem, session.head)
-    headers = await session.finish(answer.headers, renew=renew)
+    head, edge = session.head, session.edge
+    answer = edge.render(problem, head)
+    readable = readable_across_origins(answer.headers, head, edge.guard)
+    headers = await session.finish(readable, renew=renew)
     await send(
         {
-            "type": "http.response.start",
+            "type": f"{kind}.start",
             "status": answer.status.value,
             "headers": _encoded(headers),
         }
     )
-    body = b"" if session.head.method == "HEAD" else answer.body
-    await send({"type": "http.response.body", "body": body})
+    body = b"" if head.method == "HEAD" else answer.body
+    await send({"type": f"{kind}.body", "body": body})
 
 
 def _encoded(headers: list[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

@@ -13,7 +13,15 @@ from sessioncore_http.errors import Interruption, ResponseStarted, UnsafeConfigu
 from sessioncore_http.head import RequestHead
 from sessioncore_http.legacy import LegacySessions
 from sessioncore_http.origins import CrossOriginGuard, CrossOriginRule, Origin
-from sessioncore_http.problems import Answer, Problem, Renderer, outage, problem_of, render
+from sessioncore_http.problems import (
+    Answer,
+    Problem,
+    Renderer,
+    outage,
+    problem_of,
+    render,
+    try_again,
+)
 from sessioncore_http.redirects import safe_target
 from sessioncore_http.request_session import RequestSession
 from sessioncore_http.tokens import SynchronizerToken
@@ -41,4 +49,5 @@ __all__ = [
     "problem_of",
     "render",
     "safe_target",
+    "try_again",
 ]

@@ -23,10 +23,15 @@ from sessioncore import (
     StoreError,
 )
 from sessioncore_http.cookies import old_cookie
-from sessioncore_http.errors import Interruption, UnsafeConfiguration
+from sessioncore_http.errors import Interruption
 from sessioncore_http.exchange import Exchange
 from sessioncore_http.legacy import METHOD, LegacyMoved
-from sessioncore_http.problems import problem_of_inactive, step_up_required, try_again
+from sessioncore_http.problems import (
+    problem_of_inactive,
+    step_up_required,
+    token_required,
+    try_again,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -118,9 +123,7 @@ class AsyncRequestSession(Exchange):
         head: RequestHead,
         legacy: AsyncLegacySessions | None = None,
     ) -> None:
-        super().__init__(auth, edge, head)
-        if legacy is not None and legacy.cookie_name == edge.cookie.name:
-            raise UnsafeConfiguration("the old session cookie has the name of ours")
+        super().__init__(auth, edge, head, None if legacy is None else legacy.cookie_name)
         self.auth = auth
         self._legacy = legacy
 
@@ -189,7 +192,7 @@ class AsyncRequestSession(Exchange):
         session = await self.require()
         if self.auth.is_fresh(session, max_age):
             return session
-        age = max_age or self.auth.reauthentication_age(session)
+        age = self.auth.reauthentication_age(session) if max_age is None else max_age
         raise Interruption(step_up_required(self.head, self.edge.step_up_path, age))
 
     async def recheck(self) -> AuthenticationOutcome:
@@ -217,7 +220,7 @@ class AsyncRequestSession(Exchange):
         """
         Sign a user in: :meth:`~sessioncore.aio.AsyncAuthService.login`.
         """
-        self._write()
+        self._write_by_own_wish()
         outcome = await self.auth.login(
             username,
             password,
@@ -227,8 +230,7 @@ class AsyncRequestSession(Exchange):
             keep=keep,
         )
         if isinstance(outcome, LoggedIn):
-            self._issue(outcome)
-            await self._leave_old_session()
+            await self._enter(outcome)
         return outcome
 
     async def begin(self, user_id: str, *, role: str | None = None) -> Attempt:
@@ -259,8 +261,7 @@ class AsyncRequestSession(Exchange):
             keep=keep,
         )
         if isinstance(outcome, LoggedIn):
-            self._issue(outcome)
-            await self._leave_old_session()
+            await self._enter(outcome)
         return outcome
 
     async def start_anonymous(self, *, policy: str | None = None) -> LoggedIn:
@@ -269,7 +270,9 @@ class AsyncRequestSession(Exchange):
         """
         self._write()
         opened = await self.auth.start_anonymous(policy=policy, device=self.head.device)
-        self._issue(opened)
+        # What this request opened before is replaced before any browser got it.
+        await self.abandon()
+        await self._enter(opened)
         return opened
 
     # -- Changing privilege -----------------------------------------------------
@@ -278,8 +281,10 @@ class AsyncRequestSession(Exchange):
         """
         Step up by a password: :meth:`~sessioncore.aio.AsyncAuthService.reauthenticate`.
         """
-        self._write()
-        await self.authenticate()
+        self._write_by_own_wish()
+        found = await self.authenticate()
+        if isinstance(found, Inactive):
+            return found
         outcome = await self.auth.reauthenticate(self._held, password, arrived_at=self.arrived_at)
         if isinstance(outcome, Rotated):
             self._issue(outcome)
@@ -290,7 +295,9 @@ class AsyncRequestSession(Exchange):
         Replace the id at a change of privilege: :meth:`~sessioncore.aio.AsyncAuthService.rotate`.
         """
         self._write()
-        await self.authenticate()
+        found = await self.authenticate()
+        if isinstance(found, Inactive):
+            return found
         outcome = await self.auth.rotate(self._held, methods=methods, arrived_at=self.arrived_at)
         if isinstance(outcome, Rotated):
             self._issue(outcome)
@@ -300,39 +307,58 @@ class AsyncRequestSession(Exchange):
         """
         Change the password: :meth:`~sessioncore.aio.AsyncAuthService.change_password`.
         """
-        self._write()
-        user_id = None if self._legacy is None else await self.user_id()
+        self._write_by_own_wish()
+        found = await self.authenticate()
+        if isinstance(found, Inactive):
+            return found
         outcome = await self.auth.change_password(
             self._held, password, new_password, arrived_at=self.arrived_at
         )
-        if isinstance(outcome, PasswordChanged):
-            if outcome.kept is None:
-                self._outcome = Inactive(InactiveReason.UNKNOWN)
-            else:
-                self._issue(outcome.kept)
-            if self._legacy is not None and user_id is not None:
-                # The new sessions were ended before the old ones could be: once more.
-                try:
-                    await self._end_everywhere(user_id, keep=self._held)
-                except StoreError as error:
-                    raise PasswordChangedButSessionsLive(
-                        "the password was changed, but the old sessions could not be ended"
-                    ) from error
-        return outcome
+        if not isinstance(outcome, PasswordChanged):
+            return outcome
+        if outcome.kept is None:
+            self._outcome = Inactive(InactiveReason.UNKNOWN)
+        else:
+            self._issue(outcome.kept)
+        user_id = found.session.user_id
+        if self._legacy is None or user_id is None:
+            return outcome
+        # The new sessions were ended before the old ones could be: once more.
+        try:
+            ended = await self._end_everywhere(user_id, keep=self._held)
+        except StoreError as error:
+            raise PasswordChangedButSessionsLive(
+                "the password was changed, but the old sessions could not be ended"
+            ) from error
+        return PasswordChanged(ended.kept)
 
     # -- Signing out ------------------------------------------------------------
 
-    async def logout(self) -> LoggedOut:
+    async def logout(self, *, whoever_asks: bool = False) -> LoggedOut:
         """
         End the session and delete the cookie: :meth:`~sessioncore.aio.AsyncAuthService.logout`.
 
         The cookie is deleted also if this fails; then say that it is not confirmed.
+
+        Args:
+            whoever_asks: Do so also in a GET that another site's page has caused: the
+                application has found by itself that the session must not go on.
+
+        Raises:
+            Interruption: Another site's page has caused this request; or another request
+                is just moving the old session that this one was to end.
         """
-        self._write()
-        held = self._held
+        if whoever_asks:
+            self._write()
+        else:
+            self._write_by_own_wish()
+        held, alone = self._held, self._held is None and self._signed_out is None
         self._forget()
-        await self._leave_old_session(alone=held is None)
-        outcome = await self.auth.logout(held)
+        self._delete_old_cookie()
+        try:
+            outcome = await self.auth.logout(held)
+        finally:
+            await self._leave_old_session(alone=alone)
         self._signed_out = True
         return outcome
 
@@ -346,7 +372,7 @@ class AsyncRequestSession(Exchange):
         Args:
             keep_this: Let this one go on, under a new id.
         """
-        self._write()
+        self._write_by_own_wish()
         outcome = await self.authenticate()
         if not isinstance(outcome, Active):
             return outcome
@@ -369,15 +395,23 @@ class AsyncRequestSession(Exchange):
 
         If it is this one, the cookie is deleted as well.
         """
-        self._write()
+        self._write_by_own_wish()
         outcome = await self.authenticate()
         if not isinstance(outcome, Active):
             return outcome
         if outcome.session.user_id is None:
             return Inactive(InactiveReason.ANONYMOUS)
-        if handle == outcome.session.handle:
-            self._forget()
-        return await self.auth.revoke(outcome.session.user_id, handle)
+        user_id = outcome.session.user_id
+        if handle != outcome.session.handle:
+            return await self.auth.revoke(user_id, handle)
+        self._forget()
+        self._delete_old_cookie()
+        try:
+            revoked = await self.auth.revoke(user_id, handle)
+        finally:
+            await self._leave_old_session()
+        self._signed_out = True
+        return revoked
 
     async def _end_everywhere(self, user_id: str, *, keep: str | None) -> LoggedOutEverywhere:
         # Old sessions first: see sessioncore_http.legacy, rule 7.
@@ -389,10 +423,12 @@ class AsyncRequestSession(Exchange):
                 unconfirmed = error
         if keep is None:
             self._forget()
+            self._delete_old_cookie()
         outcome = await self.auth.logout_everywhere(user_id, keep=keep, arrived_at=self.arrived_at)
         if outcome.kept is None:
             self._forget()
-            self._signed_out = True
+            await self._leave_old_session()
+            self._signed_out = unconfirmed is None
         else:
             self._issue(outcome.kept)
         if unconfirmed is not None:
@@ -412,9 +448,12 @@ class AsyncRequestSession(Exchange):
             return absent
         if isinstance(found, LegacyMoved):
             return Inactive(InactiveReason.SUPERSEDED)
+        if found.user_id is None and not found.data:
+            return absent
+        if self.edge.token is not None and self.head.changes_something:
+            # Its pages knew of no token: let this one be loaded again, which moves it.
+            raise Interruption(token_required())
         if found.user_id is None:
-            if not found.data:
-                return absent
             if not await self._legacy.take(found):
                 return Inactive(InactiveReason.SUPERSEDED)
             opened = await self.auth.start_anonymous(device=self.head.device)
@@ -436,18 +475,27 @@ class AsyncRequestSession(Exchange):
                 await self.auth.change_data(opened.session, found.data)
         return Active(opened.session)
 
+    async def _enter(self, opened: LoggedIn) -> None:
+        self._issue(opened)
+        try:
+            await self._leave_old_session()
+        except StoreError:
+            # Answered as an outage (rule 8), so nobody must be signed in by it.
+            await self.abandon()
+            raise
+
     async def _leave_old_session(self, *, alone: bool = False) -> None:
         # Rule 6: else it would sign somebody in again after the next sign-out.
         if self._legacy is None:
             return
-        self._delete_old_cookie()
         old = self._old_cookie()
         found = None if old is None else await self._legacy.find(old)
-        if found is None:
-            return
-        taken = not isinstance(found, LegacyMoved) and await self._legacy.take(found)
-        if alone and not taken:
-            raise Interruption(try_again())
+        if found is not None:
+            taken = not isinstance(found, LegacyMoved) and await self._legacy.take(found)
+            if alone and not taken:
+                self._leave_alone()
+                raise Interruption(try_again())
+        self._delete_old_cookie()
 
     def _old_cookie(self) -> str | None:
         if self._legacy is None:
@@ -492,8 +540,7 @@ class AsyncRequestSession(Exchange):
 
         For middlewares, if the application fails before its response starts.
         """
-        if self._issued is not None and not self._started:
-            session_id, _ = self._issued
-            self._issued = None
+        session_id = self._take_back()
+        if session_id is not None:
             with suppress(StoreError):
                 await self.auth.logout(session_id.reveal())

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 # A token by RFC 9110, section 5.6.2, which is what RFC 6265 asks a name to be.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}", re.ASCII)
-_PATH: Final = re.compile(r"/[!-:<-~]*", re.ASCII)
-_DOMAIN: Final = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII)
+# Browsers pass over an attribute of more than 1024 octets (RFC 6265bis, section 5.6).
+_PATH: Final = re.compile(r"/[!-:<-~]{0,1023}", re.ASCII)
+_DOMAIN: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9.-]*[a-z0-9])?", re.ASCII)
 
 LONGEST: Final = timedelta(days=400)
 """Browsers keep no cookie longer (RFC 6265bis, section 5.5)."""
@@ -89,7 +90,9 @@ class SessionCookie:
         if _NAME.fullmatch(self.name) is None:
             raise UnsafeConfiguration("name: a token of 1 to 64 ASCII characters")
         if _PATH.fullmatch(self.path) is None:
-            raise UnsafeConfiguration("path: visible ASCII that begins with / and has no ;")
+            raise UnsafeConfiguration(
+                "path: at most 1024 visible ASCII characters, / first, and no ;"
+            )
         if self.domain is not None and _DOMAIN.fullmatch(self.domain) is None:
             raise UnsafeConfiguration("domain: a host name in lower-case ASCII")
         self._check_what_browsers_refuse()
@@ -104,8 +107,8 @@ class SessionCookie:
             self.secure and self.path == "/" and self.domain is None
         ):
             raise UnsafeConfiguration("__Host- needs Secure, Path=/ and no Domain")
-        if name.startswith("__secure-") and not self.secure:
-            raise UnsafeConfiguration("__Secure- needs Secure")
+        if name.startswith(("__secure-", "__http-")) and not self.secure:
+            raise UnsafeConfiguration("__Secure- and __Http- need Secure")
         if self.same_site is SameSite.NONE and not self.secure:
             raise UnsafeConfiguration("SameSite=None needs Secure")
         if self.partitioned and not self.secure:
@@ -177,6 +180,13 @@ class SessionCookie:
         if self.partitioned:
             parts.append("Partitioned")
         return "; ".join(parts)
+
+
+def is_brought(name: str, headers: Iterable[str]) -> bool:
+    """
+    Tell whether a request brings a cookie of that name, whatever its value.
+    """
+    return bool(_values_of(name, headers))
 
 
 def old_cookie(name: str, headers: Iterable[str]) -> str | None:

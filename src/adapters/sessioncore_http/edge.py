@@ -27,7 +27,7 @@ on the same domain would go, too, and ours is deleted by name."""
 
 
 def _own_path(_edge: Edge, attribute: Attribute[Any], path: str | None) -> None:
-    if path is not None and safe_target(path, "") != path:
+    if path is not None and not safe_target(path, ""):
         raise UnsafeConfiguration(f"{attribute.name}: a path of this site, such as /sign-in")
 
 
@@ -91,9 +91,17 @@ class Edge:
     """Decides who may cause requests that change something, by the settings above."""
 
     def __attrs_post_init__(self) -> None:
+        domain = self.cookie.domain
         for origin in self.guard.origins:
             if self.cookie.secure and origin.scheme == "http" and not origin.is_loopback:
                 raise UnsafeConfiguration(
                     f"browsers keep no Secure cookie of {origin}: serve it over https, or say "
                     "in the cookie's weaker_because why it cannot be Secure"
+                )
+            if domain is not None and not f".{origin.host}".endswith(f".{domain}"):
+                raise UnsafeConfiguration(f"browsers take no cookie for {domain} from {origin}")
+        for origin in self.guard.trusted_origins:
+            if self.cookie.secure and origin.scheme == "http" and not origin.is_loopback:
+                raise UnsafeConfiguration(
+                    f"trusted_origins: whoever is in the network can write the pages of {origin}"
                 )

@@ -23,6 +23,10 @@ The rules:
 8.  The handshake of a WebSocket writes no cookie.
 9.  A response that was made for whoever is signed in may be read by our own pages and by
     trusted origins, and by no others, whatever its CORS headers say.
+10. Signing in by password, signing out and whatever asks for a password is done at nobody
+    else's wish. A GET that another site's page has demonstrably caused is refused there as
+    a POST would be (ASVS 5 3.5.3). A sign-in or step-up that ends at another site, and
+    comes back by a GET, goes on: ``establish`` and ``rotate``.
 
 :class:`Exchange` is the part that waits for nothing. :mod:`sessioncore_http.request_session`
 and :mod:`sessioncore_http.aio` put the calls to the service around it.
@@ -36,7 +40,8 @@ from typing import TYPE_CHECKING, Final
 from sessioncore import Active, Inactive, InactiveReason, SessionId
 from sessioncore.events import AmbiguousCookie, CrossOriginRefused
 from sessioncore.system import SystemEntropy
-from sessioncore_http.errors import Interruption, ResponseStarted
+from sessioncore_http.cookies import is_brought
+from sessioncore_http.errors import Interruption, ResponseStarted, UnsafeConfiguration
 from sessioncore_http.problems import cross_origin, token_required
 from sessioncore_http.tokens import MASK_BYTES
 
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
     from sessioncore_http.cookies import Presented
     from sessioncore_http.edge import Edge
     from sessioncore_http.head import RequestHead
+    from sessioncore_http.origins import CrossOriginRule
     from sessioncore_http.problems import Problem
 
 _entropy: Final = SystemEntropy()
@@ -70,6 +76,11 @@ class Exchange:
         edge: The settings.
 
         head: The request.
+
+        old_name: The cookie of the library before this one, while its sessions are moved.
+
+    Raises:
+        UnsafeConfiguration: Both cookies have one name.
     """
 
     __slots__ = (
@@ -78,6 +89,7 @@ class Exchange:
         "_held",
         "_issued",
         "_old_cookie_path",
+        "_old_name",
         "_outcome",
         "_signed_out",
         "_started",
@@ -91,7 +103,15 @@ class Exchange:
     arrived_at: datetime
     """When the request's headers arrived, by the service's clock."""
 
-    def __init__(self, auth: AuthService | AsyncAuthService, edge: Edge, head: RequestHead) -> None:
+    def __init__(
+        self,
+        auth: AuthService | AsyncAuthService,
+        edge: Edge,
+        head: RequestHead,
+        old_name: str | None = None,
+    ) -> None:
+        if old_name == edge.cookie.name:
+            raise UnsafeConfiguration("the old session cookie has the name of ours")
         self.edge = edge
         self.head = head
         self.arrived_at = auth.now()
@@ -100,6 +120,7 @@ class Exchange:
         self._held: str | None = None
         self._outcome: AuthenticationOutcome | None = None
         self._issued: tuple[SessionId, timedelta | None] | None = None
+        self._old_name = old_name
         self._old_cookie_path: tuple[str, str, str | None] | None = None
         self._signed_out: bool | None = None
         self._started = False
@@ -119,14 +140,8 @@ class Exchange:
         """
         if not self.head.changes_something:
             return None
-        presented = self._presented
-        brings_cookie = presented.is_ambiguous or presented.text is not None
-        rule = self.edge.guard.judge(self.head, brings_cookie=brings_cookie)
-        if rule.allows:
-            return None
-        source = self.head.device.cleaned().address
-        self._answers_to.report(partial(CrossOriginRefused, source=source, rule=rule.value))
-        return cross_origin(rule)
+        rule = self.edge.guard.judge(self.head, brings_cookie=self._brings_cookie)
+        return None if rule.allows else self._refused(rule)
 
     # -- The synchroniser token -------------------------------------------------
 
@@ -149,7 +164,7 @@ class Exchange:
         Raises:
             Interruption: It is missing, or not this session's.
         """
-        self._presented  # noqa: B018 - fills in what is held
+        self._look()
         presented = SessionId.parse(self._held)
         if self.edge.token is None or presented is None:
             return
@@ -169,13 +184,30 @@ class Exchange:
                 self._answers_to.report(partial(AmbiguousCookie, source=source))
         return self._found
 
-    def _read(self) -> None:
-        # Somebody asks for the session.
+    @property
+    def _brings_cookie(self) -> bool:
+        # An old session's cookie is as good as ours: it becomes one (rule 8 of the guard).
+        presented = self._presented
+        if presented.is_ambiguous or presented.text is not None:
+            return True
+        return self._old_name is not None and is_brought(self._old_name, self.head.cookies)
+
+    def _refused(self, rule: CrossOriginRule) -> Problem:
+        source = self.head.device.cleaned().address
+        self._answers_to.report(partial(CrossOriginRefused, source=source, rule=rule.value))
+        return cross_origin(rule)
+
+    def _look(self) -> None:
+        # From here on, the response depends on the cookie.
         if not self._touched:
             if self._started:
                 raise ResponseStarted("the session was not asked for before the response started")
             self._presented  # noqa: B018 - fills in what is held
             self._touched = True
+
+    def _read(self) -> None:
+        # Somebody asks for the session.
+        self._look()
         if (
             self.edge.token is not None
             and not self._token_is_checked
@@ -189,6 +221,14 @@ class Exchange:
         if self._started or self.head.is_websocket:
             raise ResponseStarted("the response has started: it can carry no cookie any more")
         self._read()
+
+    def _write_by_own_wish(self) -> None:
+        # The same for what no other site may have done, not by a GET either (rule 10).
+        if not self.head.changes_something:
+            rule = self.edge.guard.judge_change(self.head, brings_cookie=self._brings_cookie)
+            if rule.proves_another_site:
+                raise Interruption(self._refused(rule))
+        self._write()
 
     def _issue(self, opened: LoggedIn | Rotated) -> None:
         self._issued = (opened.session_id, opened.persist_for)
@@ -204,6 +244,22 @@ class Exchange:
         self._outcome = Inactive(InactiveReason.ABSENT)
         self._signed_out = False
 
+    def _leave_alone(self) -> None:
+        # Another request has just moved what was to be ended: no cookie is touched.
+        self._signed_out = None
+        self._old_cookie_path = None
+        self._outcome = Inactive(InactiveReason.SUPERSEDED)
+
+    def _take_back(self) -> SessionId | None:
+        # What was issued reaches no browser any more.
+        if self._issued is None or self._started:
+            return None
+        session_id, _ = self._issued
+        self._issued = None
+        self._held = None
+        self._outcome = Inactive(InactiveReason.UNKNOWN)
+        return session_id
+
     def _is_to_be_renewed(self) -> bool:
         # Whether a renewed id is there to be answered, in time (rule 4).
         return (
@@ -211,7 +267,6 @@ class Exchange:
             and self._outcome.renewed is not None
             and self._outcome.answer_by is not None
             and self._issued is None
-            and self._signed_out is None
             and not self._started
             and not self.head.is_websocket
             and self._answers_to.now() <= self._outcome.answer_by
@@ -231,7 +286,7 @@ class Exchange:
         if cookie is not None:
             kept.append(("Set-Cookie", cookie))
         if self._old_cookie_path is not None:
-            kept.append(("Set-Cookie", _old_cookie_deleted(*self._old_cookie_path)))
+            kept.append(("Set-Cookie", self._old_cookie_deleted(*self._old_cookie_path)))
         if self._signed_out and self.edge.clear_site_data:
             types = ", ".join(f'"{kind}"' for kind in self.edge.clear_site_data)
             kept.append(("Clear-Site-Data", types))
@@ -249,6 +304,17 @@ class Exchange:
         if isinstance(renewal, Active) and renewal.renewed is not None:
             return self.edge.cookie.written(renewal.renewed, renewal.persist_for)
         return None
+
+    def _old_cookie_deleted(self, name: str, path: str, domain: str | None) -> str:
+        # Browsers ignore a deletion that lacks what the name's prefix asks for, and, in an
+        # answer to a page of another site, one that lacks SameSite=None.
+        ours = self.edge.cookie
+        parts = [f"{name}=", f"Path={path}"]
+        if domain is not None:
+            parts.append(f"Domain={domain}")
+        if ours.secure:
+            parts.append("Secure")
+        return "; ".join([*parts, "HttpOnly", f"SameSite={ours.same_site.value}", "Max-Age=0"])
 
     def _readable_by_trusted_only(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         allowed = [v for name, v in headers if name.lower() == "access-control-allow-origin"]
@@ -273,18 +339,12 @@ def uncacheable(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     kept: list[tuple[str, str]] = []
     varies: list[str] = []
     for name, value in headers:
-        match name.lower():
-            case "cache-control":
-                pass
-            case "vary":
-                varies += [field.strip() for field in value.split(",") if field.strip()]
-            case _:
-                kept.append((name, value))
+        lower = name.lower()
+        if lower == "vary":
+            varies += [field.strip() for field in value.split(",") if field.strip()]
+        # Caches between obey a field of their own rather than the general one (RFC 9213).
+        elif lower != "surrogate-control" and not lower.endswith("cache-control"):
+            kept.append((name, value))
     if "*" not in varies and "cookie" not in {field.lower() for field in varies}:
         varies.append("Cookie")
     return [*kept, ("Cache-Control", "no-store"), ("Vary", ", ".join(varies))]
-
-
-def _old_cookie_deleted(name: str, path: str, domain: str | None) -> str:
-    scope = f"Path={path}" if domain is None else f"Path={path}; Domain={domain}"
-    return f"{name}=; {scope}; Max-Age=0"

@@ -28,8 +28,8 @@ The rules:
     out) deletes the old cookie in the same response and, if the request brought it, ends
     what it stands for: ``find``, ``take``. Else it would sign somebody in again after the
     next sign-out. Who signs out with an old cookie alone, and finds that another request
-    has just moved it, is told "try again" and not "signed out": the session that came of
-    it is in an answer under way.
+    has just moved it, is told "try again" and not "signed out", and no cookie is touched:
+    the session that came of it is in an answer under way.
 7.  **Sign out everywhere**: ``end_user`` first, ``logout_everywhere`` second, also if the
     first failed; then raise its error (and still write the id of a session that was kept).
     Where something has to come before, such as the commit of a new password, both come
@@ -38,7 +38,11 @@ The rules:
     If that fails, it is ``PasswordChangedButSessionsLive``. Admin tools and workers owe
     the same.
 8.  **Outages.** What the old store raises is answered as an outage of ours: 503, the old
-    cookie stays, and nobody is told that they are not signed in.
+    cookie stays, and nobody is told that they are not signed in. A sign-in that is answered
+    so signs nobody in. Signing out deletes both cookies all the same, and ends what it can.
+9.  **As good as ours.** Where the cross-origin guard asks whether a request brings a cookie,
+    an old one counts. Where a synchroniser token is asked for, nobody is moved by a request
+    that changes something: the pages of the old library knew of no token.
 
 Why that order. Let *B* be ``begin``, *T* ``take``, *X* ``end_user`` and *D* the end of the
 epoch. A move does B before T; a "sign out everywhere" does X before D. If T comes after X,

@@ -21,6 +21,8 @@ cross-site request forgery (CWE-352). Browsers also say who caused a request, in
     brings no cookie of ours, and refused if it does.
 
 They hold for signing in, too: else a foreign page could sign somebody in as the attacker.
+And what must never be done at another site's wish, such as signing out, is refused under
+rules 4 to 7 also where an application does it in answer to a GET (ASVS 5 3.5.3).
 
 The order is that of Go's ``net/http.CrossOriginProtection``, made stricter in two ways:
 scheme, host and port are compared with what is *configured* rather than with the ``Host``
@@ -113,6 +115,13 @@ class CrossOriginRule(enum.Enum):
         """
         return self in _ALLOWING
 
+    @property
+    def proves_another_site(self) -> bool:
+        """
+        Whether it is known that another site's page caused the request.
+        """
+        return not self.allows and self is not CrossOriginRule.NO_EVIDENCE
+
 
 _ALLOWING: Final = frozenset(
     {
@@ -188,10 +197,17 @@ class CrossOriginGuard:
         Args:
             head: The request.
 
-            brings_cookie: Whether it brings a cookie of our name, whatever its value.
+            brings_cookie: Whether it brings a cookie of our name, or one of the library
+                before this one, whatever its value.
         """
         if not head.changes_something:
             return CrossOriginRule.CHANGES_NOTHING
+        return self.judge_change(head, brings_cookie=brings_cookie)
+
+    def judge_change(self, head: RequestHead, *, brings_cookie: bool) -> CrossOriginRule:
+        """
+        The same for what changes something, whatever the method of the request says.
+        """
         if head.origin is not None and self.trusts(head.origin):
             return CrossOriginRule.CONFIGURED_ORIGIN
         if head.path in self.exempted_paths:

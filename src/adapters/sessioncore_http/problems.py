@@ -226,11 +226,12 @@ def render(problem: Problem, head: RequestHead) -> Answer:
         headers.append(("Retry-After", str(seconds)))
     if head.wants_page and problem.location is not None:
         headers.append(("Location", problem.location))
+        headers.append(("Content-Type", "text/html; charset=utf-8"))  # as wsgiref.validate wants
         return Answer(status=HTTPStatus.SEE_OTHER, headers=_sized(headers, b""), body=b"")
     if problem.authenticate is not None:
         headers.append(("WWW-Authenticate", problem.authenticate))
     if head.wants_page:
-        body = _page(problem)
+        body = _page(problem, head)
         headers.append(("Content-Type", "text/html; charset=utf-8"))
     else:
         body = json.dumps(
@@ -249,9 +250,11 @@ def _sized(headers: list[tuple[str, str]], body: bytes) -> tuple[tuple[str, str]
     return (*headers, ("Content-Length", str(len(body))))
 
 
-def _page(problem: Problem) -> bytes:
-    # A window that crossed with another request of its own helps itself.
-    again = '<meta http-equiv="refresh" content="1">' if problem.code == "try-again" else ""
+def _page(problem: Problem, head: RequestHead) -> bytes:
+    # A window that crossed with another request of its own helps itself, unless it posted
+    # something: loading the page again would forget that.
+    helps_itself = problem.code == "try-again" and not head.changes_something
+    again = '<meta http-equiv="refresh" content="1">' if helps_itself else ""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 LONGEST_TARGET: Final = 2_048
 """Characters; longer ones are left out of the address of the sign-in page."""
 
-# One slash and then not another one, nor a backslash, which browsers take for one:
+# One slash and then not another one, and no backslash, which browsers take for one:
 # "//evil.example" and "/\evil.example" lead to another host. Spaces and control characters
 # are cut out by browsers before they look, so "/\t/evil.example" does, too.
-_SAFE_TARGET: Final = re.compile(r"/(?![/\\])[!-\[\]-~]*", re.ASCII)
+_SAFE_TARGET: Final = re.compile(r"/(?!/)[!-\[\]-~]*", re.ASCII)
 
 
 def safe_target(target: str | None, default: str = "/") -> str:

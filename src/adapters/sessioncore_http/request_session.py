@@ -23,10 +23,15 @@ from sessioncore import (
     StoreError,
 )
 from sessioncore_http.cookies import old_cookie
-from sessioncore_http.errors import Interruption, UnsafeConfiguration
+from sessioncore_http.errors import Interruption
 from sessioncore_http.exchange import Exchange
 from sessioncore_http.legacy import METHOD, LegacyMoved
-from sessioncore_http.problems import problem_of_inactive, step_up_required, try_again
+from sessioncore_http.problems import (
+    problem_of_inactive,
+    step_up_required,
+    token_required,
+    try_again,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -83,9 +88,7 @@ class RequestSession(Exchange):
         head: RequestHead,
         legacy: LegacySessions | None = None,
     ) -> None:
-        super().__init__(auth, edge, head)
-        if legacy is not None and legacy.cookie_name == edge.cookie.name:
-            raise UnsafeConfiguration("the old session cookie has the name of ours")
+        super().__init__(auth, edge, head, None if legacy is None else legacy.cookie_name)
         self.auth = auth
         self._legacy = legacy
 
@@ -152,7 +155,7 @@ class RequestSession(Exchange):
         session = self.require()
         if self.auth.is_fresh(session, max_age):
             return session
-        age = max_age or self.auth.reauthentication_age(session)
+        age = self.auth.reauthentication_age(session) if max_age is None else max_age
         raise Interruption(step_up_required(self.head, self.edge.step_up_path, age))
 
     def recheck(self) -> AuthenticationOutcome:
@@ -180,7 +183,7 @@ class RequestSession(Exchange):
         """
         Sign a user in: :meth:`~sessioncore.service.AuthService.login`.
         """
-        self._write()
+        self._write_by_own_wish()
         outcome = self.auth.login(
             username,
             password,
@@ -190,8 +193,7 @@ class RequestSession(Exchange):
             keep=keep,
         )
         if isinstance(outcome, LoggedIn):
-            self._issue(outcome)
-            self._leave_old_session()
+            self._enter(outcome)
         return outcome
 
     def begin(self, user_id: str, *, role: str | None = None) -> Attempt:
@@ -222,8 +224,7 @@ class RequestSession(Exchange):
             keep=keep,
         )
         if isinstance(outcome, LoggedIn):
-            self._issue(outcome)
-            self._leave_old_session()
+            self._enter(outcome)
         return outcome
 
     def start_anonymous(self, *, policy: str | None = None) -> LoggedIn:
@@ -232,7 +233,9 @@ class RequestSession(Exchange):
         """
         self._write()
         opened = self.auth.start_anonymous(policy=policy, device=self.head.device)
-        self._issue(opened)
+        # What this request opened before is replaced before any browser got it.
+        self.abandon()
+        self._enter(opened)
         return opened
 
     # -- Changing privilege -----------------------------------------------------
@@ -241,8 +244,10 @@ class RequestSession(Exchange):
         """
         Step up by a password: :meth:`~sessioncore.service.AuthService.reauthenticate`.
         """
-        self._write()
-        self.authenticate()
+        self._write_by_own_wish()
+        found = self.authenticate()
+        if isinstance(found, Inactive):
+            return found
         outcome = self.auth.reauthenticate(self._held, password, arrived_at=self.arrived_at)
         if isinstance(outcome, Rotated):
             self._issue(outcome)
@@ -253,7 +258,9 @@ class RequestSession(Exchange):
         Replace the id at a change of privilege: :meth:`~sessioncore.service.AuthService.rotate`.
         """
         self._write()
-        self.authenticate()
+        found = self.authenticate()
+        if isinstance(found, Inactive):
+            return found
         outcome = self.auth.rotate(self._held, methods=methods, arrived_at=self.arrived_at)
         if isinstance(outcome, Rotated):
             self._issue(outcome)
@@ -263,39 +270,58 @@ class RequestSession(Exchange):
         """
         Change the password: :meth:`~sessioncore.service.AuthService.change_password`.
         """
-        self._write()
-        user_id = None if self._legacy is None else self.user_id()
+        self._write_by_own_wish()
+        found = self.authenticate()
+        if isinstance(found, Inactive):
+            return found
         outcome = self.auth.change_password(
             self._held, password, new_password, arrived_at=self.arrived_at
         )
-        if isinstance(outcome, PasswordChanged):
-            if outcome.kept is None:
-                self._outcome = Inactive(InactiveReason.UNKNOWN)
-            else:
-                self._issue(outcome.kept)
-            if self._legacy is not None and user_id is not None:
-                # The new sessions were ended before the old ones could be: once more.
-                try:
-                    self._end_everywhere(user_id, keep=self._held)
-                except StoreError as error:
-                    raise PasswordChangedButSessionsLive(
-                        "the password was changed, but the old sessions could not be ended"
-                    ) from error
-        return outcome
+        if not isinstance(outcome, PasswordChanged):
+            return outcome
+        if outcome.kept is None:
+            self._outcome = Inactive(InactiveReason.UNKNOWN)
+        else:
+            self._issue(outcome.kept)
+        user_id = found.session.user_id
+        if self._legacy is None or user_id is None:
+            return outcome
+        # The new sessions were ended before the old ones could be: once more.
+        try:
+            ended = self._end_everywhere(user_id, keep=self._held)
+        except StoreError as error:
+            raise PasswordChangedButSessionsLive(
+                "the password was changed, but the old sessions could not be ended"
+            ) from error
+        return PasswordChanged(ended.kept)
 
     # -- Signing out ------------------------------------------------------------
 
-    def logout(self) -> LoggedOut:
+    def logout(self, *, whoever_asks: bool = False) -> LoggedOut:
         """
         End the session and delete the cookie: :meth:`~sessioncore.service.AuthService.logout`.
 
         The cookie is deleted also if this fails; then say that it is not confirmed.
+
+        Args:
+            whoever_asks: Do so also in a GET that another site's page has caused: the
+                application has found by itself that the session must not go on.
+
+        Raises:
+            Interruption: Another site's page has caused this request; or another request
+                is just moving the old session that this one was to end.
         """
-        self._write()
-        held = self._held
+        if whoever_asks:
+            self._write()
+        else:
+            self._write_by_own_wish()
+        held, alone = self._held, self._held is None and self._signed_out is None
         self._forget()
-        self._leave_old_session(alone=held is None)
-        outcome = self.auth.logout(held)
+        self._delete_old_cookie()
+        try:
+            outcome = self.auth.logout(held)
+        finally:
+            self._leave_old_session(alone=alone)
         self._signed_out = True
         return outcome
 
@@ -309,7 +335,7 @@ class RequestSession(Exchange):
         Args:
             keep_this: Let this one go on, under a new id.
         """
-        self._write()
+        self._write_by_own_wish()
         outcome = self.authenticate()
         if not isinstance(outcome, Active):
             return outcome
@@ -330,15 +356,23 @@ class RequestSession(Exchange):
 
         If it is this one, the cookie is deleted as well.
         """
-        self._write()
+        self._write_by_own_wish()
         outcome = self.authenticate()
         if not isinstance(outcome, Active):
             return outcome
         if outcome.session.user_id is None:
             return Inactive(InactiveReason.ANONYMOUS)
-        if handle == outcome.session.handle:
-            self._forget()
-        return self.auth.revoke(outcome.session.user_id, handle)
+        user_id = outcome.session.user_id
+        if handle != outcome.session.handle:
+            return self.auth.revoke(user_id, handle)
+        self._forget()
+        self._delete_old_cookie()
+        try:
+            revoked = self.auth.revoke(user_id, handle)
+        finally:
+            self._leave_old_session()
+        self._signed_out = True
+        return revoked
 
     def _end_everywhere(self, user_id: str, *, keep: str | None) -> LoggedOutEverywhere:
         # Old sessions first: see sessioncore_http.legacy, rule 7.
@@ -350,10 +384,12 @@ class RequestSession(Exchange):
                 unconfirmed = error
         if keep is None:
             self._forget()
+            self._delete_old_cookie()
         outcome = self.auth.logout_everywhere(user_id, keep=keep, arrived_at=self.arrived_at)
         if outcome.kept is None:
             self._forget()
-            self._signed_out = True
+            self._leave_old_session()
+            self._signed_out = unconfirmed is None
         else:
             self._issue(outcome.kept)
         if unconfirmed is not None:
@@ -373,9 +409,12 @@ class RequestSession(Exchange):
             return absent
         if isinstance(found, LegacyMoved):
             return Inactive(InactiveReason.SUPERSEDED)
+        if found.user_id is None and not found.data:
+            return absent
+        if self.edge.token is not None and self.head.changes_something:
+            # Its pages knew of no token: let this one be loaded again, which moves it.
+            raise Interruption(token_required())
         if found.user_id is None:
-            if not found.data:
-                return absent
             if not self._legacy.take(found):
                 return Inactive(InactiveReason.SUPERSEDED)
             opened = self.auth.start_anonymous(device=self.head.device)
@@ -397,18 +436,27 @@ class RequestSession(Exchange):
                 self.auth.change_data(opened.session, found.data)
         return Active(opened.session)
 
+    def _enter(self, opened: LoggedIn) -> None:
+        self._issue(opened)
+        try:
+            self._leave_old_session()
+        except StoreError:
+            # Answered as an outage (rule 8), so nobody must be signed in by it.
+            self.abandon()
+            raise
+
     def _leave_old_session(self, *, alone: bool = False) -> None:
         # Rule 6: else it would sign somebody in again after the next sign-out.
         if self._legacy is None:
             return
-        self._delete_old_cookie()
         old = self._old_cookie()
         found = None if old is None else self._legacy.find(old)
-        if found is None:
-            return
-        taken = not isinstance(found, LegacyMoved) and self._legacy.take(found)
-        if alone and not taken:
-            raise Interruption(try_again())
+        if found is not None:
+            taken = not isinstance(found, LegacyMoved) and self._legacy.take(found)
+            if alone and not taken:
+                self._leave_alone()
+                raise Interruption(try_again())
+        self._delete_old_cookie()
 
     def _old_cookie(self) -> str | None:
         if self._legacy is None:
@@ -453,8 +501,7 @@ class RequestSession(Exchange):
 
         For middlewares, if the application fails before its response starts.
         """
-        if self._issued is not None and not self._started:
-            session_id, _ = self._issued
-            self._issued = None
+        session_id = self._take_back()
+        if session_id is not None:
             with suppress(StoreError):
                 self.auth.logout(session_id.reveal())

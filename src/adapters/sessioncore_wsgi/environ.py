@@ -37,7 +37,7 @@ def request_head(environ: Mapping[str, Any], edge: Edge) -> RequestHead:
     token = None if edge.token is None else environ.get(_variable(edge.token.header))
     return RequestHead(
         method=environ["REQUEST_METHOD"],
-        path=path or "/",
+        path=path.encode("latin-1", "replace").decode("utf-8", "replace") or "/",
         target=f"{encoded}?{query}" if query else encoded,
         cookies=(cookie,) if cookie else (),
         origin=environ.get("HTTP_ORIGIN"),

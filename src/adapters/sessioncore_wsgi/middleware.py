@@ -1,8 +1,9 @@
 """
 The WSGI middleware: a session for each request, and the headers that follow from it.
 
-WSGI allows headers to be held back until the first part of the body is there, and
-servers have to do so. So does this: an application may sign in and out until then.
+WSGI lets an application change its mind about the headers until the first part of the body
+is there, and servers hold them back until then. So does this: an application may sign in and
+out as long, also in the generator that makes its body (ADR-0029).
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from sessioncore import StoreError
 from sessioncore_http import Interruption, RequestSession, outage
+from sessioncore_http.cors import readable_across_origins
 from sessioncore_wsgi.environ import KEY, request_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
     from typing import TypeAlias
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -71,21 +73,12 @@ class SessionMiddleware:
             return response.instead(refused)
         try:
             body = self._app(environ, response.start)
-        except Interruption as interruption:
-            return response.instead(interruption.problem)
-        except StoreError as error:
-            return response.instead(outage(error), renew=False)
-        except BaseException:
-            session.abandon()
-            raise
-        wrapper = environ.get("wsgi.file_wrapper")
-        is_file = isinstance(wrapper, type) and isinstance(body, wrapper)
-        if is_file or isinstance(body, (list, tuple)):
-            # All there is: nothing can happen to the session any more. And a server knows
-            # best what to do with its own wrapper.
-            response.begin()
-            return body
-        return response.following(body)
+            if _is_complete(body, environ):
+                response.begin_or_close(body)
+                return body
+            return _Body(response, body)
+        except BaseException as error:  # noqa: BLE001 - raised again, unless it means an answer
+            return response.failed(error)
 
 
 class _Response:
@@ -96,7 +89,7 @@ class _Response:
     def __init__(self, session: RequestSession, start_response: StartResponse) -> None:
         self._session = session
         self._start_response = start_response
-        self._arguments: tuple[str, list[tuple[str, str]], ExcInfo | None] | None = None
+        self._arguments: tuple[str, list[tuple[str, str]]] | None = None
         self._write: Callable[[bytes], object] | None = None
 
     def start(
@@ -106,9 +99,13 @@ class _Response:
         Take note of what the application wants to start with.
         """
         if self._write is not None:
-            # Too late for us. The server knows what to do (PEP 3333, "Error handling").
-            return self._start_response(status, headers, exc_info)
-        self._arguments = (status, headers, exc_info)
+            # Too late, unless the server has sent nothing yet, which it knows (PEP 3333,
+            # "Error Handling"). If so, these headers take the place of the first ones.
+            finished = self._session.finish(headers, renew=False)
+            return self._start_response(status, finished, exc_info)
+        if self._arguments is not None and exc_info is None:
+            raise AssertionError("start_response was called twice, and not because of an error")
+        self._arguments = (status, headers)
         return self._write_now
 
     def begin(self, *, renew: bool = True) -> None:
@@ -117,49 +114,104 @@ class _Response:
         """
         if self._arguments is None or self._write is not None:
             return
-        status, headers, exc_info = self._arguments
-        self._write = self._start_response(
-            status, self._session.finish(headers, renew=renew), exc_info
-        )
+        status, headers = self._arguments
+        self._write = self._start_response(status, self._session.finish(headers, renew=renew))
+
+    def begin_or_close(self, body: Iterable[bytes]) -> None:
+        """
+        Start a response that is complete; should that fail, nobody else closes its body.
+        """
+        try:
+            self.begin()
+        except BaseException:
+            _close(body)
+            raise
+        self.end()
 
     def instead(self, problem: Problem, *, renew: bool = True) -> list[bytes]:
         """
         Answer a problem, and nothing of what the application said.
         """
-        head = self._session.head
-        answer = self._session.edge.render(problem, head)
-        self._arguments = (answer.status_line, list(answer.headers), None)
+        head, edge = self._session.head, self._session.edge
+        answer = edge.render(problem, head)
+        headers = readable_across_origins(answer.headers, head, edge.guard)
+        self._arguments = (answer.status_line, headers)
         self.begin(renew=renew)
         return [] if head.method == "HEAD" else [answer.body]
 
-    def following(self, body: Iterable[bytes]) -> Generator[bytes, None, None]:
+    def failed(self, error: BaseException) -> list[bytes]:
         """
-        Pass on a body that is still being made; start with its first part.
+        Answer what an exception of the application means, or raise it again.
         """
         try:
-            try:
-                for part in body:
-                    if part:
-                        self.begin()
-                    yield part
-                self.begin()
-            except (Interruption, StoreError) as error:
-                if self._write is not None:
-                    raise
-                if isinstance(error, Interruption):
-                    yield from self.instead(error.problem)
-                else:
-                    yield from self.instead(outage(error), renew=False)
-            except BaseException:
-                self._session.abandon()
-                raise
+            if self._write is None and isinstance(error, Interruption):
+                return self.instead(error.problem)
+            if self._write is None and isinstance(error, StoreError):
+                return self.instead(outage(error), renew=False)
+            raise error
         finally:
-            close: Any = getattr(body, "close", None)
-            if close is not None:
-                close()
+            self.end()
+
+    def end(self) -> None:
+        """
+        If nothing was started, nobody gets a session id that was to be brought by it.
+        """
+        self._session.abandon()
 
     def _write_now(self, data: bytes, /) -> object:
         # PEP 3333's way for old applications.
         self.begin()
         assert self._write is not None  # noqa: S101 - start() was called, or this is not known
         return self._write(data)
+
+
+class _Body:
+    """
+    A body that is still being made. Its response starts with its first part, empty or not.
+
+    Not a generator: the server closes it also if it never asked for a part, and then the
+    application's body has to be closed just as well (PEP 3333, "Specification Details").
+    """
+
+    def __init__(self, response: _Response, body: Iterable[bytes]) -> None:
+        self._response = response
+        self._body = body
+        self._parts = iter(body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            part = next(self._parts)
+        except StopIteration:
+            self._response.begin()
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised again, unless it means an answer
+            self._parts = iter(self._response.failed(error))
+            return next(self._parts)
+        self._response.begin()
+        return part
+
+    def close(self) -> None:
+        """
+        Close the application's body. The server calls this in any case.
+        """
+        try:
+            _close(self._body)
+        finally:
+            self._response.end()
+
+
+def _is_complete(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
+    # Nothing can happen to the session any more; and a server knows best what to do with a
+    # list of one part, or with its own wrapper around a file.
+    wrapper = environ.get("wsgi.file_wrapper")
+    is_file = isinstance(wrapper, type) and isinstance(body, wrapper)
+    return is_file or isinstance(body, (list, tuple))
+
+
+def _close(body: Iterable[bytes]) -> None:
+    close: Any = getattr(body, "close", None)
+    if close is not None:
+        close()
