@@ -17,7 +17,7 @@ from servers import MariaDbServer, PostgresServer
 # How long one example takes is the machine's business, not the code's. Everything
 # else stays Hypothesis' own: in CI it repeats the same examples in every run.
 settings.register_profile("sessioncore", deadline=None)
-settings.register_profile("fuzz", deadline=None, max_examples=20_000)
+settings.register_profile("fuzz", deadline=None, max_examples=5_000)
 settings.load_profile("sessioncore")
 
 _numbers = itertools.count()

@@ -49,8 +49,15 @@ from sessioncore import (
     UnacceptablePassword,
 )
 from sessioncore.ports import PasswordCheck
-from sessioncore_http import Answer, Interruption, Problem, RequestSession, problem_of, render
-from sessioncore_http.problems import try_again
+from sessioncore_http import (
+    Answer,
+    Interruption,
+    Problem,
+    RequestSession,
+    problem_of,
+    render,
+    try_again,
+)
 from sessioncore_wsgi import session_of
 
 if TYPE_CHECKING:

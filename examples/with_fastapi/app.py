@@ -8,7 +8,6 @@ which uses the session of its request in one way. FastAPI reads annotations at r
 they are not postponed here.
 """
 
-import asyncio
 from datetime import timedelta
 from html import escape
 from typing import Annotated, Final
@@ -29,14 +28,13 @@ from sessioncore import (
     Rotated,
 )
 from sessioncore_argon2 import Argon2PasswordHasher, AsyncArgon2PasswordHasher
-from sessioncore_asgi import UNAUTHORIZED
 from sessioncore_fastapi import (
     PROBLEMS,
     CurrentSession,
     FreshlySignedIn,
     SessionMiddleware,
     SignedIn,
-    until_ended,
+    while_live,
 )
 from sessioncore_http import Edge, Interruption, problem_of, safe_target
 from sessioncore_memory import (
@@ -285,16 +283,7 @@ async def echo(websocket: WebSocket, _session: SignedIn, current: CurrentSession
     Say again what is heard, until either side or the session ends.
     """
     await websocket.accept()
-    talking = asyncio.create_task(_talk(websocket))
-    watching = asyncio.create_task(until_ended(current, websocket.app.state.recheck_every))
-    try:
-        await asyncio.wait({talking, watching}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        talking.cancel()
-        watching.cancel()
-    if watching.done():
-        watching.result()  # raises if it is not known: the middleware closes the socket
-        await websocket.close(UNAUTHORIZED)
+    await while_live(current, _talk(websocket), websocket.app.state.recheck_every)
 
 
 async def _talk(websocket: WebSocket) -> None:

@@ -8,7 +8,6 @@ which uses the session of its request in one way. Litestar reads annotations at 
 they are not postponed here.
 """
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -34,14 +33,13 @@ from sessioncore import (
     Rotated,
 )
 from sessioncore_argon2 import Argon2PasswordHasher, AsyncArgon2PasswordHasher
-from sessioncore_asgi import UNAUTHORIZED
 from sessioncore_http import Edge, Interruption, problem_of, safe_target
 from sessioncore_litestar import (
     CurrentSession,
     SessionPlugin,
     requires_fresh_proof,
     requires_sign_in,
-    until_ended,
+    while_live,
 )
 from sessioncore_memory import (
     AsyncMemoryCredentialStore,
@@ -323,16 +321,7 @@ async def echo(
     Say again what is heard, until either side or the session ends.
     """
     await socket.accept()
-    talking = asyncio.create_task(_talk(socket))
-    watching = asyncio.create_task(until_ended(request_session, state.recheck_every))
-    try:
-        await asyncio.wait({talking, watching}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        talking.cancel()
-        watching.cancel()
-    if watching.done():
-        watching.result()  # raises if it is not known: the middleware closes the socket
-        await socket.close(UNAUTHORIZED)
+    await while_live(request_session, _talk(socket), state.recheck_every)
 
 
 async def _talk(socket: WebSocket[Any, Any, Any]) -> None:

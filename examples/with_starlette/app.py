@@ -9,7 +9,6 @@ which uses the session of its request in one way.
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from html import escape
 from typing import Final
@@ -39,7 +38,6 @@ from sessioncore import (
     Rotated,
 )
 from sessioncore_argon2 import Argon2PasswordHasher, AsyncArgon2PasswordHasher
-from sessioncore_asgi import UNAUTHORIZED
 from sessioncore_http import Edge, Interruption, problem_of, safe_target
 from sessioncore_memory import (
     AsyncMemoryCredentialStore,
@@ -51,7 +49,7 @@ from sessioncore_starlette import (
     fresh_login_required,
     login_required,
     session_of,
-    until_ended,
+    while_live,
 )
 
 HALF_A_MINUTE: Final = timedelta(seconds=30)
@@ -258,16 +256,7 @@ async def echo(websocket: WebSocket) -> None:
     """
     session = session_of(websocket)
     await websocket.accept()
-    talking = asyncio.create_task(_talk(websocket))
-    watching = asyncio.create_task(until_ended(session, websocket.app.state.recheck_every))
-    try:
-        await asyncio.wait({talking, watching}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        talking.cancel()
-        watching.cancel()
-    if watching.done():
-        watching.result()  # raises if it is not known: the middleware closes the socket
-        await websocket.close(UNAUTHORIZED)
+    await while_live(session, _talk(websocket), websocket.app.state.recheck_every)
 
 
 async def _talk(websocket: WebSocket) -> None:

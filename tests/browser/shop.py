@@ -172,6 +172,9 @@ class Shop:
         self.held: dict[str, Gate] = {}
         """Requests to stop before they reach the middleware, by their paths."""
 
+        self.held_answers: dict[str, Gate] = {}
+        """The same, before their responses start."""
+
         self._readers = readers
         self._altered = altered
         self._sessions = MemorySessionStore()
@@ -216,6 +219,13 @@ class Shop:
         """
         self.held[path] = Gate()
         return self.held[path]
+
+    def hold_answer(self, path: str) -> Gate:
+        """
+        Stop the next response at *path* before it starts. WSGI only.
+        """
+        self.held_answers[path] = Gate()
+        return self.held_answers[path]
 
     def is_live(self, session_id: str) -> bool:
         """
@@ -362,6 +372,8 @@ class Shop:
             body=environ["wsgi.input"].read(length),
         )
         reply = _at_once(self._answer(request, _AtOnce(sessioncore_wsgi.session_of(environ))))
+        if gate := self.held_answers.pop(request.path, None):
+            gate.pass_through()
         start_response(f"{reply.status.value} {reply.status.phrase}", reply.all_headers)
         return [reply.text.encode()]
 

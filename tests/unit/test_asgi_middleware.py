@@ -35,6 +35,7 @@ from sessioncore_asgi import (
     request_head,
     session_of,
     until_ended,
+    while_live,
 )
 from sessioncore_http import (
     AsyncRequestSession,
@@ -796,6 +797,71 @@ def test_a_conversation_ends_when_its_session_is_revoked(shop: Shop) -> None:
         return ended[0]
 
     assert asyncio.run(converse()) == Inactive(InactiveReason.UNKNOWN)
+
+
+def test_a_conversation_is_carried_on_to_its_own_end(shop: Shop) -> None:
+    async def talk() -> str:
+        return "all said"
+
+    async def ask(session: AsyncRequestSession) -> object:
+        await session.require()
+        return await while_live(session, talk())
+
+    assert served(shop, answers(ask), cookie=signed_in(shop)).text == "all said"
+
+
+def test_a_conversation_that_fails_says_so_itself(shop: Shop) -> None:
+    async def talk() -> str:
+        raise LookupError("lost the thread")
+
+    async def ask(session: AsyncRequestSession) -> object:
+        await session.require()
+        with pytest.raises(LookupError, match="lost the thread"):
+            await while_live(session, talk())
+        return "told"
+
+    assert served(shop, answers(ask), cookie=signed_in(shop)).text == "told"
+
+
+def test_a_conversation_is_broken_off_when_its_session_ends(shop: Shop) -> None:
+    cookie = signed_in(shop)
+    broken_off: list[bool] = []
+
+    async def converse() -> int | None:
+        talking = asyncio.Event()
+
+        async def talk() -> None:
+            talking.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                broken_off.append(True)
+
+        async def app(scope: Any, _receive: Any, _send: Any) -> None:
+            session = session_of(scope)
+            await session.require()
+            await while_live(session, talk(), OFTEN)
+
+        server = behind(shop, app, kind="websocket", headers=OURS, cookie=cookie)
+        task = asyncio.create_task(server.serve())
+        await talking.wait()
+        shop.auth.logout_everywhere(USER_ID)
+        await task
+        return server.code
+
+    assert asyncio.run(converse()) == UNAUTHORIZED
+    assert broken_off == [True]
+
+
+def test_a_conversation_is_broken_off_when_nobody_can_say_whether_it_has(shop: Shop) -> None:
+    async def ask(session: AsyncRequestSession) -> object:
+        await session.require()
+        shop.take_store_down()
+        with pytest.raises(StoreError):
+            await while_live(session, asyncio.sleep(3_600), OFTEN)
+        return "not known"
+
+    assert served(shop, answers(ask), cookie=signed_in(shop)).text == "not known"
 
 
 def test_looking_whether_it_has_ended_keeps_no_session_alive(shop: Shop) -> None:

@@ -22,7 +22,7 @@ def test_only_the_origins_have_to_be_said_and_the_rest_is_safe() -> None:
     assert not edge.guard.trusted_origins
     assert not edge.exempted_paths
     assert (edge.sign_in_path, edge.step_up_path, edge.token) == (None, None, None)
-    assert edge.clear_site_data == ()
+    assert edge.clear_site_data == ("cache",)
     assert edge.render is render
 
 

@@ -776,6 +776,15 @@ def test_a_visitor_is_nobody_to_whom_it_matters(world: World) -> None:
     assert session.change_password(PASSWORD, "new") == Inactive(InactiveReason.ANONYMOUS)
 
 
+def test_an_id_in_its_grace_is_known_and_carries_no_new_privilege(world: World) -> None:
+    cookie = world.cookie()
+    world.confirmed(cookie)
+    session = ask(world, cookie)
+    assert session.user_id() == "id-of-alice"
+    assert session.rotate() == Inactive(InactiveReason.SUPERSEDED)
+    assert cookies(session.finish()) == []
+
+
 def test_a_superseded_id_is_told_to_try_again_and_not_to_sign_in(world: World) -> None:
     cookie = world.cookie()
     ask(world, cookie).rotate()
@@ -969,10 +978,9 @@ def test_ending_this_device_deletes_the_cookie_also_if_it_fails(world: World) ->
 # Clear-Site-Data
 
 
-def test_browsers_are_asked_to_clear_at_a_confirmed_sign_out_and_only_if_configured(
-    world: World,
-) -> None:
-    for edge, expected in ((CLEARING, ['"cache", "storage"']), (EDGE, [])):
+def test_browsers_are_asked_to_clear_at_a_confirmed_sign_out(world: World) -> None:
+    nothing = Edge(origins=[SITE], clear_site_data=())
+    for edge, expected in ((CLEARING, ['"cache", "storage"']), (EDGE, ['"cache"']), (nothing, [])):
         session = ask(world, world.cookie(), edge=edge)
         session.logout()
         assert values(session.finish(), "clear-site-data") == expected

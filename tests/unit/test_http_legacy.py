@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
@@ -38,6 +39,7 @@ from sessioncore import (
     LoggedIn,
     LoggedOut,
     LoggedOutEverywhere,
+    OnLimit,
     OutcomeUnknown,
     PasswordChanged,
     PasswordChangedButSessionsLive,
@@ -290,6 +292,22 @@ def test_rule_2_without_the_proof_nobody_is_signed_in(world: World, old: OldSess
     # What the old server wrote is not lost.
     again = ask(world, old)
     assert world.auth.read_data(session_in(again)) == DataRead({"cart": [9]})
+
+
+def test_rule_2_whoever_has_no_place_left_is_not_moved(world: World, old: OldSessions) -> None:
+    world.auth = world.service(replace(POLICY, session_limit=1, on_limit=OnLimit.REJECT))
+    world.login()
+    session = ask(world, old)
+    assert session.authenticate() == Inactive(InactiveReason.ABSENT)
+    assert cookies(session) == []
+    # For a little while the old cookie stands for what was moved.
+    assert ask(world, old).authenticate() == Inactive(InactiveReason.SUPERSEDED)
+
+
+def test_rule_2_whoever_has_nothing_to_carry_is_moved(world: World, old: OldSessions) -> None:
+    old.put("bobs", "id-of-bob")
+    assert ask(world, old, "bobs").user_id() == "id-of-bob"
+    assert "write_data" not in world.journal.names()
 
 
 def test_rule_3_nobody_is_moved_in_a_handshake(world: World, old: OldSessions) -> None:

@@ -9,6 +9,7 @@ from sessioncore_asgi.websockets import (
     TRY_AGAIN_LATER,
     UNAUTHORIZED,
     until_ended,
+    while_live,
 )
 
 __all__ = [
@@ -19,4 +20,5 @@ __all__ = [
     "request_head",
     "session_of",
     "until_ended",
+    "while_live",
 ]

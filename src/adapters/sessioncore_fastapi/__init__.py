@@ -17,7 +17,7 @@ Exception handlers are not needed. What an operation or a dependency lets throug
 hands on to the middleware, which answers it.
 """
 
-from sessioncore_asgi import SessionMiddleware, session_of, until_ended
+from sessioncore_asgi import SessionMiddleware, session_of, while_live
 from sessioncore_fastapi.dependencies import (
     CurrentSession,
     FreshlySignedIn,
@@ -36,5 +36,5 @@ __all__ = [
     "fresh",
     "session_of",
     "signed_in",
-    "until_ended",
+    "while_live",
 ]

@@ -20,6 +20,7 @@ from sessioncore_http.problems import (
     outage,
     problem_of,
     render,
+    sign_in_required,
     try_again,
 )
 from sessioncore_http.redirects import safe_target
@@ -49,5 +50,6 @@ __all__ = [
     "problem_of",
     "render",
     "safe_target",
+    "sign_in_required",
     "try_again",
 ]

@@ -79,7 +79,9 @@ class SessionCookie:
     same_site: SameSite = SameSite.LAX
     secure: bool = True
     partitioned: bool = False
-    """Whether each top-level site has a cookie jar of its own for us (CHIPS)."""
+    """Whether each top-level site has a cookie jar of its own for us (CHIPS). To switch this on
+    or off for a site in use, take another *name* as well: browsers keep the cookie from before
+    beside the new one, and two that differ are nobody's."""
 
     path: str = "/"
     domain: str | None = None

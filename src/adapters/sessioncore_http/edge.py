@@ -67,9 +67,10 @@ class Edge:
     step_up_path: str | None = field(default=None, validator=_own_path)
     """Where windows go that need a recent proof of identity; ``None``: they get a 401."""
 
-    clear_site_data: Collection[str] = field(default=(), validator=_clearable)
+    clear_site_data: Collection[str] = field(default=("cache",), validator=_clearable)
     """What browsers are asked to clear at a confirmed sign-out (``Clear-Site-Data``, ASVS 5
-    14.3.1): ``cache``, ``storage``. Clearing a cache can take browsers seconds."""
+    14.3.1): ``cache``, ``storage``; empty for nothing. Without ``cache``, "back" may show the
+    page that signing in led to, ``no-store`` or not: Chromium 156 keeps it in memory."""
 
     token: SynchronizerToken | None = None
     """Asks for a synchroniser token as well, wherever a session is used to change something."""

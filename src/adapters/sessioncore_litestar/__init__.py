@@ -12,7 +12,7 @@ Sessions for Litestar: a plugin, and guards.
         ...
 """
 
-from sessioncore_asgi import until_ended
+from sessioncore_asgi import while_live
 from sessioncore_litestar.guards import SessionGuard, requires_fresh_proof, requires_sign_in
 from sessioncore_litestar.plugin import CurrentSession, SessionPlugin
 
@@ -22,5 +22,5 @@ __all__ = [
     "SessionPlugin",
     "requires_fresh_proof",
     "requires_sign_in",
-    "until_ended",
+    "while_live",
 ]

@@ -15,7 +15,7 @@ Exception handlers are not needed. What an endpoint lets through, Starlette hand
 middleware, which answers it.
 """
 
-from sessioncore_asgi import SessionMiddleware, session_of, until_ended
+from sessioncore_asgi import SessionMiddleware, session_of, while_live
 from sessioncore_starlette.decorators import fresh_login_required, login_required
 
 __all__ = [
@@ -23,5 +23,5 @@ __all__ = [
     "fresh_login_required",
     "login_required",
     "session_of",
-    "until_ended",
+    "while_live",
 ]
