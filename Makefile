@@ -7,13 +7,14 @@ BIN := .venv/bin
 SHARED := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 CODE := $(wildcard src tests examples benchmarks scripts)
 
-.PHONY: help test contract demo faults races format clean constraints
+.PHONY: help test contract demo faults fuzz races format clean constraints
 
 help:
 	@echo "make test         everything that must hold: linters, types, layers, tests, coverage"
 	@echo "make contract     every store by every client library through the one suite, and a table"
 	@echo "make demo         a small site with sign-in, on this machine; STORE=redis://... or another"
 	@echo "make faults       real servers, several clients, and everything fails; see ARGS=--help"
+	@echo "make fuzz         the parsers against thousands of inputs more"
 	@echo "make races        the same races on other session libraries, and a table of them"
 	@echo "make format       put the code into shape"
 	@echo "make constraints  renew requirements/constraints.txt"
@@ -45,6 +46,10 @@ faults:
 	$(PYTHON) scripts/bootstrap.py dev
 	$(PYTHON) scripts/install_servers.py
 	PYTHONPATH=tests $(BIN)/python -m faults run $(ARGS)
+
+fuzz:
+	$(PYTHON) scripts/bootstrap.py dev
+	$(BIN)/pytest tests/fuzz --hypothesis-profile=fuzz $(ARGS)
 
 races:
 	PYTHONPATH=scripts $(PYTHON) benchmarks/races/environment.py

@@ -1176,3 +1176,15 @@ def test_sources_of_events_are_cleaned(world: World) -> None:
     ask(world, fetch_site="cross-site", origin=None, address="x" * 10_000).refusal()
     assert [event.source for event in world.told(AmbiguousCookie)] == [None]
     assert [event.source for event in world.told(CrossOriginRefused)] == [None]
+
+
+def test_a_visitor_s_session_does_not_push_out_an_id_that_is_newer(world: World) -> None:
+    retired = world.cookie()
+    session = ask(world, retired)
+    session.rotate()
+    crossing = ask(world, retired)
+    assert crossing.authenticate() == Inactive(InactiveReason.SUPERSEDED)
+    with pytest.raises(Interruption) as raised:
+        crossing.start_anonymous()
+    assert raised.value.problem.code == "try-again"
+    assert values(crossing.finish(), "set-cookie") == []

@@ -267,8 +267,14 @@ class AsyncRequestSession(Exchange):
     async def start_anonymous(self, *, policy: str | None = None) -> LoggedIn:
         """
         Open a session for a visitor: :meth:`~sessioncore.aio.AsyncAuthService.start_anonymous`.
+
+        Raises:
+            Interruption: The request's cookie was found superseded: try again.
         """
         self._write()
+        if self._outcome == Inactive(InactiveReason.SUPERSEDED):
+            # The browser has, or is about to get, a newer id, which ours would push out.
+            raise Interruption(try_again())
         opened = await self.auth.start_anonymous(policy=policy, device=self.head.device)
         # What this request opened before is replaced before any browser got it.
         await self.abandon()

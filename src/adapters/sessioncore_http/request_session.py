@@ -230,8 +230,14 @@ class RequestSession(Exchange):
     def start_anonymous(self, *, policy: str | None = None) -> LoggedIn:
         """
         Open a session for a visitor: :meth:`~sessioncore.service.AuthService.start_anonymous`.
+
+        Raises:
+            Interruption: The request's cookie was found superseded: try again.
         """
         self._write()
+        if self._outcome == Inactive(InactiveReason.SUPERSEDED):
+            # The browser has, or is about to get, a newer id, which ours would push out.
+            raise Interruption(try_again())
         opened = self.auth.start_anonymous(policy=policy, device=self.head.device)
         # What this request opened before is replaced before any browser got it.
         self.abandon()

@@ -30,10 +30,11 @@ def request_head(environ: Mapping[str, Any], edge: Edge) -> RequestHead:
         edge: The settings, which name the header of the synchroniser token.
     """
     cookie = environ.get("HTTP_COOKIE")
-    script, path = environ.get("SCRIPT_NAME", ""), environ.get("PATH_INFO", "")
+    # Both, as ASGI's path: what is exempted is named as browsers name it.
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     query = environ.get("QUERY_STRING", "")
     # PEP 3333 passes decoded bytes on as Latin-1.
-    encoded = quote((script + path).encode("latin-1", "replace") or b"/", safe="/!$&'()*+,;=:@~")
+    encoded = quote(path.encode("latin-1", "replace") or b"/", safe="/!$&'()*+,;=:@~")
     token = None if edge.token is None else environ.get(_variable(edge.token.header))
     return RequestHead(
         method=environ["REQUEST_METHOD"],
