@@ -60,6 +60,7 @@ from sessioncore_http import (
     RequestSession,
     ResponseStarted,
     SynchronizerToken,
+    outage,
 )
 
 SITE: Final = "https://shop.example"
@@ -320,7 +321,6 @@ def test_rule_3_a_sign_in_after_a_sign_out_writes_its_cookie(world: World) -> No
     login = expect(LoggedIn, session.login("bob", PASSWORD))
     headers = session.finish()
     assert written(headers) == login.session_id.reveal()
-    assert values(headers, "clear-site-data") == []
 
 
 def test_rule_3_a_refused_sign_in_changes_nothing(world: World) -> None:
@@ -1188,3 +1188,24 @@ def test_a_visitor_s_session_does_not_push_out_an_id_that_is_newer(world: World)
         crossing.start_anonymous()
     assert raised.value.problem.code == "try-again"
     assert values(crossing.finish(), "set-cookie") == []
+
+
+def test_what_is_opened_after_a_sign_out_does_not_keep_what_was_seen_before_it(
+    world: World,
+) -> None:
+    session = ask(world, world.cookie(), edge=CLEARING)
+    session.logout()
+    session.start_anonymous()  # a message to show, say
+    assert values(session.finish(), "clear-site-data") == ['"cache", "storage"']
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("away"), OutcomeUnknown("no reply")])
+def test_a_sign_out_that_meets_an_outage_is_not_confirmed(world: World, error: StoreError) -> None:
+    session = ask(world, world.cookie())
+    assert session.problem_of(error) == outage(error)
+    world.journal.always("delete", fails(error))
+    with pytest.raises(type(error)) as raised:
+        session.logout()
+    problem = session.problem_of(raised.value)
+    assert (problem.status, problem.code) == (503, "not-confirmed")
+    assert "nobody was signed out" not in problem.detail

@@ -386,9 +386,11 @@ def test_an_origin_may_be_configured_as_people_write_it() -> None:
     assert guard.trusts(OWN)
 
 
-@pytest.mark.parametrize("paths", [{"saml": "a reason"}, {"/saml": ""}, {"/saml": " "}])
+@pytest.mark.parametrize(
+    "paths", [{"saml": "a reason"}, {"/saml": ""}, {"/saml": " "}, ["/saml"], "/saml"]
+)
 def test_a_path_is_exempted_whole_and_with_a_reason(paths: dict[str, str]) -> None:
-    with pytest.raises(UnsafeConfiguration, match="a whole path, with a reason"):
+    with pytest.raises(UnsafeConfiguration, match="a whole path, with a reason|a reason for each path"):
         an_edge(exempted_paths=paths)
 
 

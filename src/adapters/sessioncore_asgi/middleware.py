@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 from sessioncore import StoreError
 from sessioncore_asgi.scope import KEY, request_head
 from sessioncore_asgi.websockets import FORBIDDEN, TRY_AGAIN_LATER, UNAUTHORIZED
-from sessioncore_http import AsyncLegacySessions, AsyncRequestSession, Interruption, outage
+from sessioncore_http import AsyncLegacySessions, AsyncRequestSession, Interruption
 from sessioncore_http.cors import readable_across_origins
 
 if TYPE_CHECKING:
@@ -95,10 +95,8 @@ class SessionMiddleware:
             meant = _meant(error)
             if started or meant is None:
                 raise
-            if isinstance(meant, Interruption):
-                await _send(meant.problem, session, send)
-            else:
-                await _send(outage(meant), session, send, renew=False)
+            renew = isinstance(meant, Interruption)
+            await _send(session.problem_of(meant), session, send, renew=renew)
         finally:
             # If nothing was started, nobody gets a session id that was to be brought by it.
             await session.abandon()
@@ -143,7 +141,7 @@ class SessionMiddleware:
             meant = _meant(error)
             if is_over or meant is None:
                 raise
-            await end(meant.problem if isinstance(meant, Interruption) else outage(meant))
+            await end(session.problem_of(meant))
 
 
 def _meant(error: BaseException) -> Interruption | StoreError | None:

@@ -30,7 +30,7 @@ from sessioncore import Inactive, InactiveReason, StoreError
 from sessioncore_django.configuration import configuration
 from sessioncore_django.engine import SessionStore
 from sessioncore_django.request_session import DjangoRequestSession
-from sessioncore_http import Interruption, outage
+from sessioncore_http import Interruption
 from sessioncore_wsgi import request_head
 
 if TYPE_CHECKING:
@@ -164,8 +164,7 @@ def _head(request: HttpRequest, edge: Edge) -> RequestHead:
 
 
 def _answer(session: DjangoRequestSession, error: Interruption | StoreError) -> HttpResponse:
-    problem = error.problem if isinstance(error, Interruption) else outage(error)
-    answer = session.edge.render(problem, session.head)
+    answer = session.edge.render(session.problem_of(error), session.head)
     body = b"" if session.head.method == "HEAD" else answer.body
     return HttpResponse(body, status=answer.status.value, headers=dict(answer.headers))
 

@@ -15,7 +15,7 @@ from sessioncore_flask.current import current_session, request_session
 from sessioncore_flask.interface import StoredSessionInterface
 from sessioncore_flask.session import FlaskRequestSession
 from sessioncore_flask.testing import SameOriginClient
-from sessioncore_http import Interruption, outage
+from sessioncore_http import Interruption
 from sessioncore_wsgi.environ import KEY
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _answer_interruption(interruption: Interruption) -> Response:
 
 def _answer_outage(error: StoreError) -> Response:
     request_session().reports_outage = True
-    return _answer(outage(error))
+    return _answer(request_session().problem_of(error))
 
 
 def _answer(problem: Problem) -> Response:

@@ -365,7 +365,7 @@ class AsyncRequestSession(Exchange):
             outcome = await self.auth.logout(held)
         finally:
             await self._leave_old_session(alone=alone)
-        self._signed_out = True
+        self._confirm()
         return outcome
 
     async def logout_everywhere(self, *, keep_this: bool = False) -> LoggedOutEverywhere | Inactive:
@@ -416,7 +416,7 @@ class AsyncRequestSession(Exchange):
             revoked = await self.auth.revoke(user_id, handle)
         finally:
             await self._leave_old_session()
-        self._signed_out = True
+        self._confirm()
         return revoked
 
     async def _end_everywhere(self, user_id: str, *, keep: str | None) -> LoggedOutEverywhere:
@@ -434,7 +434,8 @@ class AsyncRequestSession(Exchange):
         if outcome.kept is None:
             self._forget()
             await self._leave_old_session()
-            self._signed_out = unconfirmed is None
+            if unconfirmed is None:
+                self._confirm()
         else:
             self._issue(outcome.kept)
         if unconfirmed is not None:

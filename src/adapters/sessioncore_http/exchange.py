@@ -42,7 +42,12 @@ from sessioncore.events import AmbiguousCookie, CrossOriginRefused
 from sessioncore.system import SystemEntropy
 from sessioncore_http.cookies import is_brought
 from sessioncore_http.errors import Interruption, ResponseStarted, UnsafeConfiguration
-from sessioncore_http.problems import cross_origin, token_required
+from sessioncore_http.problems import (
+    cross_origin,
+    outage,
+    sign_out_not_confirmed,
+    token_required,
+)
 from sessioncore_http.tokens import MASK_BYTES
 
 if TYPE_CHECKING:
@@ -56,6 +61,7 @@ if TYPE_CHECKING:
         LoggedIn,
         Rotated,
         Session,
+        StoreError,
     )
     from sessioncore_http.cookies import Presented
     from sessioncore_http.edge import Edge
@@ -85,6 +91,7 @@ class Exchange:
 
     __slots__ = (
         "_answers_to",
+        "_clears",
         "_found",
         "_held",
         "_issued",
@@ -116,6 +123,7 @@ class Exchange:
         self.head = head
         self.arrived_at = auth.now()
         self._answers_to = auth
+        self._clears = False
         self._found: Presented | None = None
         self._held: str | None = None
         self._outcome: AuthenticationOutcome | None = None
@@ -142,6 +150,17 @@ class Exchange:
             return None
         rule = self.edge.guard.judge(self.head, brings_cookie=self._brings_cookie)
         return None if rule.allows else self._refused(rule)
+
+    def problem_of(self, error: Interruption | StoreError) -> Problem:
+        """
+        Say what to answer for what the application let through.
+
+        For middlewares. A sign-out that met an outage is not confirmed: the cookie is deleted
+        all the same, so that to try again would end nothing.
+        """
+        if isinstance(error, Interruption):
+            return error.problem
+        return sign_out_not_confirmed() if self._signed_out is False else outage(error)
 
     # -- The synchroniser token -------------------------------------------------
 
@@ -244,6 +263,11 @@ class Exchange:
         self._outcome = Inactive(InactiveReason.ABSENT)
         self._signed_out = False
 
+    def _confirm(self) -> None:
+        # The store says so. Whatever this request opens now, what was seen before is to go.
+        self._signed_out = True
+        self._clears = True
+
     def _leave_alone(self) -> None:
         # Another request has just moved what was to be ended: no cookie is touched.
         self._signed_out = None
@@ -287,7 +311,7 @@ class Exchange:
             kept.append(("Set-Cookie", cookie))
         if self._old_cookie_path is not None:
             kept.append(("Set-Cookie", self._old_cookie_deleted(*self._old_cookie_path)))
-        if self._signed_out and self.edge.clear_site_data:
+        if self._clears and self.edge.clear_site_data:
             types = ", ".join(f'"{kind}"' for kind in self.edge.clear_site_data)
             kept.append(("Clear-Site-Data", types))
         if cookie is not None or self._touched:

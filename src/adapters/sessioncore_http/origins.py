@@ -158,6 +158,8 @@ def _configured(text: str) -> Origin:
 
 
 def _reasons(exempted: Mapping[str, str]) -> Mapping[str, str]:
+    if not isinstance(exempted, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UnsafeConfiguration("exempted_paths: a reason for each path, as in {path: reason}")
     for path, reason in exempted.items():
         if not path.startswith("/") or not reason.strip():
             raise UnsafeConfiguration(

@@ -166,6 +166,22 @@ def outage(error: StoreError) -> Problem:
     )
 
 
+def sign_out_not_confirmed() -> Problem:
+    """
+    The cookie was deleted, but the store did not say that the session has ended.
+    """
+    return Problem(
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        code="not-confirmed",
+        title="Signing out is not confirmed",
+        detail=(
+            "This browser has forgotten the session, but the session may live on. "
+            "Please sign in again soon, and end it there."
+        ),
+        retry_after=_AFTER_AN_OUTAGE,
+    )
+
+
 def problem_of(outcome: Refused | Throttled | Busy | LimitReached) -> Problem:
     """
     Say how an API answers a sign-in or a step-up that did not succeed.

@@ -328,7 +328,7 @@ class RequestSession(Exchange):
             outcome = self.auth.logout(held)
         finally:
             self._leave_old_session(alone=alone)
-        self._signed_out = True
+        self._confirm()
         return outcome
 
     def logout_everywhere(self, *, keep_this: bool = False) -> LoggedOutEverywhere | Inactive:
@@ -377,7 +377,7 @@ class RequestSession(Exchange):
             revoked = self.auth.revoke(user_id, handle)
         finally:
             self._leave_old_session()
-        self._signed_out = True
+        self._confirm()
         return revoked
 
     def _end_everywhere(self, user_id: str, *, keep: str | None) -> LoggedOutEverywhere:
@@ -395,7 +395,8 @@ class RequestSession(Exchange):
         if outcome.kept is None:
             self._forget()
             self._leave_old_session()
-            self._signed_out = unconfirmed is None
+            if unconfirmed is None:
+                self._confirm()
         else:
             self._issue(outcome.kept)
         if unconfirmed is not None:

@@ -3,7 +3,7 @@ Sessions for Starlette: the ASGI middleware, and decorators for endpoints.
 
 ::
 
-    app = Starlette(routes, middleware=[Middleware(SessionMiddleware, auth=auth, edge=edge)])
+    app = Starlette(routes=routes, middleware=[Middleware(SessionMiddleware, auth=auth, edge=edge)])
 
 
     @login_required

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sessioncore import StoreError
-from sessioncore_http import Interruption, RequestSession, outage
+from sessioncore_http import Interruption, RequestSession
 from sessioncore_http.cors import readable_across_origins
 from sessioncore_wsgi.environ import KEY, request_head
 
@@ -144,10 +144,9 @@ class _Response:
         Answer what an exception of the application means, or raise it again.
         """
         try:
-            if self._write is None and isinstance(error, Interruption):
-                return self.instead(error.problem)
-            if self._write is None and isinstance(error, StoreError):
-                return self.instead(outage(error), renew=False)
+            if self._write is None and isinstance(error, (Interruption, StoreError)):
+                problem = self._session.problem_of(error)
+                return self.instead(problem, renew=isinstance(error, Interruption))
             raise error
         finally:
             self.end()
