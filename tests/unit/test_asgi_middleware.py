@@ -19,10 +19,13 @@ from websockets.typing import Origin
 from browser.certificate import Certificate
 from browser.sites import Sites, cookies_apart
 from sessioncore import (
+    AsyncAuthService,
     Inactive,
     InactiveReason,
+    Locator,
     LoggedIn,
     OutcomeUnknown,
+    Session,
     SessionId,
     StoreError,
     StoreUnavailable,
@@ -45,7 +48,8 @@ from sessioncore_http import (
     ResponseStarted,
     SynchronizerToken,
 )
-from web.shop import MINUTE, PASSWORD, SECOND, USER_ID, Shop
+from sessioncore_memory import AsyncMemorySessionStore
+from web.shop import MINUTE, PASSWORD, POLICY, SECOND, USER_ID, Shop
 from web.visitor import COOKIE, SetCookie
 
 ORIGIN = "http://127.0.0.1:8000"
@@ -261,6 +265,59 @@ def test_tasks_of_one_request_may_ask_at_once(shop: Shop) -> None:
     answer = served(shop, answers(ask), cookie=cookie)
     assert answer.text == str({USER_ID})
     assert answer.cookie is not None
+
+
+class DistantSessionStore(AsyncMemorySessionStore):
+    """
+    Lets other tasks go on while it reads, as a store behind a network does.
+    """
+
+    async def find(self, locator: Locator, /) -> Session | None:
+        await asyncio.sleep(0)
+        found = await super().find(locator)
+        await asyncio.sleep(0)
+        return found
+
+
+def on_a_distant_store(shop: Shop, ask: Asking, cookie: str) -> Server:
+    auth = AsyncAuthService(
+        sessions=DistantSessionStore(shop.sessions), policy=POLICY, clock=shop.clock
+    )
+    app = SessionMiddleware(answers(ask), auth, EDGE)
+
+    async def serve() -> Server:
+        return await Server(app, method="POST", headers=OURS, cookie=cookie).serve()
+
+    return asyncio.run(serve())
+
+
+def test_tasks_that_ask_at_once_share_one_read(shop: Shop) -> None:
+    async def ask(session: AsyncRequestSession) -> object:
+        return set(await asyncio.gather(*(session.user_id() for _ in range(5))))
+
+    assert on_a_distant_store(shop, ask, signed_in(shop)).text == str({USER_ID})
+    assert shop.journal.names() == ["find"]
+
+
+def test_a_task_that_asked_before_a_sign_out_does_not_undo_it(shop: Shop) -> None:
+    async def ask(session: AsyncRequestSession) -> object:
+        asking = asyncio.create_task(session.user_id())
+        await asyncio.sleep(0)  # so that it is under way
+        await session.logout()
+        await asking
+        return await session.user_id()
+
+    assert on_a_distant_store(shop, ask, signed_in(shop)).text == "None"
+
+
+def test_an_application_that_is_mounted_in_another_shares_its_session(shop: Shop) -> None:
+    async def ask(session: AsyncRequestSession) -> object:
+        await sign_in(session)
+        return "signed in"
+
+    inner = SessionMiddleware(answers(ask), shop.async_auth, EDGE)
+    answer = served(shop, inner, method="POST", headers=OURS)
+    assert (answer.text, answer.cookie is not None) == ("signed in", True)
 
 
 def test_whoever_asked_gets_an_answer_that_no_cache_keeps(shop: Shop) -> None:
@@ -692,6 +749,18 @@ def test_a_handshake_brings_no_cookie(shop: Shop) -> None:
     assert answer.sent[0] == {"type": "websocket.accept"}
     # The renewal waits for the next request.
     assert served(shop, answers(AsyncRequestSession.user_id), cookie=cookie).cookie is not None
+
+
+def test_an_application_cannot_bring_our_cookie_in_a_handshake_either(shop: Shop) -> None:
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        theirs = (b"set-cookie", b"theme=dark")
+        ours = (b"Set-Cookie", COOKIE.encode() + b"=forged")
+        await send({"type": "websocket.accept", "headers": [theirs, ours]})
+        await send({"type": "websocket.close", "code": 1000})
+
+    (accept, _close) = talked(shop, app).sent
+    assert accept["headers"] == [(b"set-cookie", b"theme=dark")]
 
 
 @pytest.mark.parametrize("extensions", [None, {}, DENIAL])

@@ -857,6 +857,133 @@ def test_signing_in_by_other_means_keeps_the_same(app: Flask) -> None:
     assert data_of(client) == {"kept": 1}
 
 
+def sign_in_as_another(app: Flask, shop: Shop) -> None:
+    shop.add_user("u-2", "bob")
+
+    @app.post("/become-bob")
+    def become_bob() -> str:
+        if "put" in request.form:
+            session["basket"] = request.form["put"]
+        session.get("basket")
+        current_session.login("bob", PASSWORD, keep=["basket"])
+        assert current_session.user_id() == "u-2"
+        return repr(dict(session))
+
+
+@pytest.mark.parametrize("form", [{}, {"put": "new"}], ids=["read", "put"])
+def test_nothing_of_another_users_session_is_kept(
+    app: Flask, shop: Shop, form: dict[str, str]
+) -> None:
+    sign_in_as_another(app, shop)
+    client = app.test_client()
+    client.post("/sign-in")
+    with client.session_transaction() as opened:
+        opened["basket"] = "of alice"
+    assert client.post("/become-bob", data=form).text == "{}"
+    assert data_of(client) == {}
+
+
+def test_what_was_put_and_signed_out_of_is_not_kept(app: Flask) -> None:
+    @app.post("/again")
+    def again() -> str:
+        session["basket"] = 1
+        current_session.logout()
+        current_session.login(USERNAME, PASSWORD, keep=["basket"])
+        return ""
+
+    client = app.test_client()
+    client.post("/sign-in")
+    client.post("/again")
+    assert data_of(client) == {}
+
+
+@pytest.mark.parametrize("act", ["read", "put", "remove"])
+def test_nothing_of_a_session_that_has_ended_is_kept(app: Flask, shop: Shop, act: str) -> None:
+    @app.post("/again")
+    def again() -> str:
+        session.get("basket")
+        if act == "put":
+            session["basket"] = "new"
+        elif act == "remove":
+            del session["basket"]
+        shop.auth.logout_everywhere(USER_ID)
+        current_session.login(USERNAME, PASSWORD, keep=["basket"])
+        return repr(dict(session))
+
+    client = app.test_client()
+    client.post("/sign-in")
+    with client.session_transaction() as opened:
+        opened["basket"] = "old"
+    assert client.post("/again").text == "{}"
+    assert data_of(client) == {}
+
+
+def test_what_a_parallel_request_has_put_is_kept_and_not_what_was_read_before(
+    app: Flask,
+) -> None:
+    client = app.test_client()
+    other = app.test_client()
+
+    @app.post("/put")
+    def put() -> str:
+        session["basket"] = "newer"
+        return ""
+
+    @app.post("/enter")
+    def enter() -> str:
+        assert session["basket"] == "old"
+        other.post("/put")
+        current_session.login(USERNAME, PASSWORD, keep=["basket"])
+        return str(session["basket"])
+
+    with client.session_transaction() as opened:
+        opened["basket"] = "old"
+    other.set_cookie(COOKIE, session_id_of(client) or "")
+    assert client.post("/enter").text == "newer"
+    assert data_of(client) == {"basket": "newer"}
+
+
+def test_what_changed_within_a_value_is_kept(app: Flask) -> None:
+    @app.post("/enter")
+    def enter() -> str:
+        session["basket"].append(2)
+        current_session.login(USERNAME, PASSWORD, keep=["basket"])
+        return ""
+
+    client = app.test_client()
+    with client.session_transaction() as opened:
+        opened["basket"] = [1]
+    client.post("/enter")
+    assert data_of(client) == {"basket": [1, 2]}
+
+
+def test_a_sign_in_that_has_nothing_to_take_along_asks_nothing_more(app: Flask, shop: Shop) -> None:
+    @app.post("/enter")
+    def enter() -> str:
+        session.get("basket")
+        shop.journal.forget()
+        current_session.login(USERNAME, PASSWORD, keep=["basket"])
+        asked.extend(shop.journal.names())
+        return ""
+
+    @app.post("/enter-unread")
+    def enter_unread() -> str:
+        current_session.user_id()
+        shop.journal.forget()
+        current_session.login(USERNAME, PASSWORD, keep=["basket"])
+        asked_unread.extend(shop.journal.names())
+        return ""
+
+    asked: list[str] = []
+    asked_unread: list[str] = []
+    for path in ("/enter", "/enter-unread"):
+        client = app.test_client()
+        with client.session_transaction() as opened:
+            opened["basket"] = 1
+        client.post(path)
+    assert asked == asked_unread
+
+
 def test_a_refused_sign_in_leaves_the_data_alone(app: Flask) -> None:
     @app.get("/try")
     def attempt() -> str:

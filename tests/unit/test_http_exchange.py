@@ -1209,3 +1209,22 @@ def test_a_sign_out_that_meets_an_outage_is_not_confirmed(world: World, error: S
     problem = session.problem_of(raised.value)
     assert (problem.status, problem.code) == (503, "not-confirmed")
     assert "nobody was signed out" not in problem.detail
+
+
+def test_nothing_was_done_is_not_said_of_a_request_that_has_signed_in_or_out(world: World) -> None:
+    error = StoreUnavailable("away")
+    session = ask(world)
+    assert session.problem_of(error).code == "unavailable"
+    session.login("bob", PASSWORD)
+    assert session.problem_of(error).code == "not-confirmed"
+    leaving = ask(world, world.cookie())
+    leaving.logout()
+    assert leaving.problem_of(error).code == "not-confirmed"
+
+
+def test_whoever_cannot_sign_out_is_not_asked_to_try_again(world: World) -> None:
+    session = ask(world, world.cookie())
+    world.journal.always("delete", UNAVAILABLE)
+    with pytest.raises(StoreError) as raised:
+        session.logout()
+    assert session.problem_of(raised.value).retry_after is None

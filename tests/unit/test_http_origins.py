@@ -390,7 +390,9 @@ def test_an_origin_may_be_configured_as_people_write_it() -> None:
     "paths", [{"saml": "a reason"}, {"/saml": ""}, {"/saml": " "}, ["/saml"], "/saml"]
 )
 def test_a_path_is_exempted_whole_and_with_a_reason(paths: dict[str, str]) -> None:
-    with pytest.raises(UnsafeConfiguration, match="a whole path, with a reason|a reason for each path"):
+    with pytest.raises(
+        UnsafeConfiguration, match=r"a whole path, with a reason|a reason for each path"
+    ):
         an_edge(exempted_paths=paths)
 
 

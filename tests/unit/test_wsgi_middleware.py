@@ -831,3 +831,18 @@ def test_grace_is_judged_by_when_a_request_arrived(shop: Shop) -> None:
     behind(shop, answers(RequestSession.user_id), cookie=renewed.value).ask()
     shop.wait(timedelta(seconds=50))
     assert slow.ask().text == USER_ID
+
+
+def test_an_application_that_is_mounted_in_another_shares_its_session(shop: Shop) -> None:
+    def ask(session: RequestSession) -> object:
+        return type(session.login("alice", PASSWORD)).__name__
+
+    inner = SessionMiddleware(answers(ask), shop.auth, EDGE)
+    asked = behind(shop, inner, environ={"REQUEST_METHOD": "POST"}).ask()
+    assert asked.text == "LoggedIn"
+    assert asked.cookie is not None
+
+
+def test_only_a_get_is_a_handshake() -> None:
+    assert head_of(HTTP_UPGRADE="WebSocket").is_websocket
+    assert not head_of(HTTP_UPGRADE="WebSocket", REQUEST_METHOD="POST").is_websocket

@@ -14,6 +14,8 @@ from sessioncore_http import AsyncLegacySessions, AsyncRequestSession, Interrupt
 from sessioncore_http.cors import readable_across_origins
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sessioncore import AsyncAuthService
     from sessioncore_asgi.scope import ASGIApplication, Message, Receive, Scope, Send
     from sessioncore_http import Edge, LegacySessions, Problem
@@ -58,6 +60,12 @@ class SessionMiddleware:
         Answer one request, or carry one conversation.
         """
         if scope["type"] not in {"http", "websocket"}:
+            await self._app(scope, receive, send)
+            return
+        outer: AsyncRequestSession | None = scope.get(KEY)
+        if outer is not None and outer.edge.cookie.name == self._edge.cookie.name:
+            # Behind another one, as of an application that is mounted in another: it goes on
+            # with its session, since a response can bring but one cookie of a name.
             await self._app(scope, receive, send)
             return
         head = request_head(scope, self._edge)
@@ -110,6 +118,9 @@ class SessionMiddleware:
             nonlocal is_accepted, is_over
             kind = message["type"]
             is_accepted = is_accepted or kind == "websocket.accept"
+            if kind == "websocket.accept" and message.get("headers"):
+                # A handshake brings no cookie of ours, not the application's either.
+                message = {**message, "headers": _without_ours(message["headers"], session)}
             is_over = is_over or kind in {"websocket.close", "websocket.http.response.start"}
             await send(message)
 
@@ -142,6 +153,17 @@ class SessionMiddleware:
             if is_over or meant is None:
                 raise
             await end(session.problem_of(meant))
+
+
+def _without_ours(
+    headers: Iterable[tuple[bytes, bytes]], session: AsyncRequestSession
+) -> list[tuple[bytes, bytes]]:
+    cookie = session.edge.cookie
+    return [
+        (name, value)
+        for name, value in headers
+        if name.lower() != b"set-cookie" or not cookie.is_written_by(value.decode("latin-1"))
+    ]
 
 
 def _meant(error: BaseException) -> Interruption | StoreError | None:

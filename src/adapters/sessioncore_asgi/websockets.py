@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HALF_A_MINUTE: Final = timedelta(seconds=30)
+GIVES_WAY_IN: Final = timedelta(seconds=1)
+"""How long a conversation that is broken off may take to tidy up."""
 
 UNAUTHORIZED: Final = 3000
 """The close code for "nobody is signed in" (IANA WebSocket Close Code Number Registry)."""
@@ -43,7 +45,8 @@ async def while_live(
     Args:
         session: The request's session, which has been asked for.
 
-        conversation: What to carry on. It is cancelled if the session ends.
+        conversation: What to carry on. It is cancelled if the session ends; if it does not
+            give way within a second, it is left behind, with a socket that is closed.
 
         every: How often the store is asked. One read each time, and no sign of life.
 
@@ -66,7 +69,10 @@ async def while_live(
     finally:
         talking.cancel()
         watching.cancel()
-        await asyncio.gather(talking, watching, return_exceptions=True)
+        done, _ = await asyncio.wait({talking, watching}, timeout=GIVES_WAY_IN.total_seconds())
+        for task in done:
+            if not task.cancelled():
+                task.exception()  # looked at, so that asyncio does not complain
 
 
 async def until_ended(session: AsyncRequestSession, every: timedelta = HALF_A_MINUTE) -> Inactive:

@@ -9,7 +9,9 @@ The rules:
     ``session["list"].append(...)`` needs no ``modified``.
 3.  A visitor gets a session with the first thing that there is to remember, and not before.
 4.  Signing in keeps what ``keep`` names, and nothing else, whether it was stored before or
-    put by this very request. What is put afterwards belongs to the new session.
+    put by this very request. What is put afterwards belongs to the new session. What was
+    only looked at is read anew, and nothing comes from a session of another user, nor from
+    one that has ended.
 5.  Signing out, and whatever else ends the session, ends the data: what had not been
     written yet is dropped.
 6.  A session that ended elsewhere meanwhile takes nothing any more, and no other is opened
@@ -20,17 +22,18 @@ The rules:
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 from flask.sessions import SessionMixin
 
-from sessioncore import Inactive, InactiveReason, Json, LoggedIn, SessionGone
+from sessioncore import Active, Inactive, InactiveReason, Json, LoggedIn, SessionGone
 from sessioncore.data import checked_key, encode_value
 from sessioncore_http import Interruption, RequestSession, ResponseStarted
 from sessioncore_http.problems import sign_in_required, try_again
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from flask import Request
     from flask.json.tag import TaggedJSONSerializer
@@ -96,9 +99,10 @@ class FlaskRequestSession(RequestSession):
         """
         Sign a user in: :meth:`~sessioncore_http.RequestSession.login`.
         """
+        unwritten = self.data.unwritten(keep)
         outcome = super().login(username, password, policy=policy, keep=keep)
         if isinstance(outcome, LoggedIn):
-            self.data.move(keep)
+            self.data.move(unwritten)
         return outcome
 
     def establish(
@@ -112,9 +116,10 @@ class FlaskRequestSession(RequestSession):
         """
         End a sign-in by other means: :meth:`~sessioncore_http.RequestSession.establish`.
         """
+        unwritten = self.data.unwritten(keep)
         outcome = super().establish(attempt, methods=methods, policy=policy, keep=keep)
         if isinstance(outcome, LoggedIn):
-            self.data.move(keep)
+            self.data.move(unwritten)
         return outcome
 
     def token(self) -> str | None:
@@ -132,6 +137,22 @@ class FlaskRequestSession(RequestSession):
         if token is None and self.edge.token is not None:
             token = self._request.form.get(self.edge.token.form_field)
         super().check_token(token)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Unwritten:
+    """
+    What a request has put and removed and not written yet, as far as a sign-in keeps it.
+    """
+
+    user_id: str | None = None
+    """Whose session it was meant for; ``None``: a visitor's."""
+
+    values: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What was put."""
+
+    removed: frozenset[str] = frozenset()
+    """What was removed."""
 
 
 class FlaskSession(SessionMixin):
@@ -281,22 +302,55 @@ class FlaskSession(SessionMixin):
         if self.request_session.authenticate() == Inactive(InactiveReason.SUPERSEDED):
             raise Interruption(try_again())
 
-    def move(self, keep: Collection[str]) -> None:
+    def unwritten(self, keep: Collection[str]) -> Unwritten:
+        """
+        Return what a sign-in that follows may take along, beside what is stored.
+
+        Asks the store once more if there is any such thing, and a session that it was put
+        into: that one may have ended since.
+
+        Args:
+            keep: The keys whose values are kept.
+
+        Raises:
+            TypeError: See :meth:`save`.
+
+            InvalidData: Likewise.
+
+            StoreError: It is not known whether the session is live still.
+        """
+        if not self._is_loaded:
+            return Unwritten()
+        self._load()
+        put = self._put(keep)
+        removed = self._removed.intersection(keep)
+        if not put and not removed:
+            return Unwritten()
+        session = self.request_session.session()
+        if session is None:
+            user_id = None
+        elif isinstance(self.request_session.auth.recheck(session), Active):
+            user_id = session.user_id
+        else:
+            return Unwritten()
+        return Unwritten(user_id, {key: self._values[key] for key in put}, removed)
+
+    def move(self, unwritten: Unwritten) -> None:
         """
         Go on with the session that has just been signed in to.
 
         Args:
-            keep: The keys whose values were kept; what is not written yet follows them.
+            unwritten: What follows, unless somebody else has signed in.
         """
-        values = {key: value for key, value in self._values.items() if key in keep}
-        removed = self._removed.intersection(keep)
         self._is_loaded = False
         self._values.clear()
         self._removed.clear()
-        if values or removed:
+        if not unwritten.values and not unwritten.removed:
+            return
+        if unwritten.user_id in {None, self.request_session.user_id()}:
             self._load()
-            self._values.update(values)
-            self._removed.update(removed)
+            self._values.update(unwritten.values)
+            self._removed.update(unwritten.removed)
 
     def start_if_needed(self) -> None:
         """
@@ -332,7 +386,7 @@ class FlaskSession(SessionMixin):
             return
         try:
             self._load()
-            put = self._put()
+            put = self._put(self._values)
             removed = self._removed & self._stored.keys()
             if put or removed:
                 self._write(put, removed)
@@ -343,9 +397,11 @@ class FlaskSession(SessionMixin):
         self._stored = {k: v for k, v in self._stored.items() if k not in removed} | put
         self._removed.clear()
 
-    def _put(self) -> dict[str, Json]:
+    def _put(self, keys: Collection[str]) -> dict[str, Json]:
         encoded: dict[str, Json] = {}
         for key, value in self._values.items():
+            if key not in keys:
+                continue
             # By way of text, as in a signed cookie: Flask's own JSON provider says what
             # becomes of decimals, enumerations and keys that are no text.
             found: Json = json.loads(self._serializer.dumps(value))

@@ -7,6 +7,7 @@ A test compares the two (ADR-0006).
 from __future__ import annotations
 
 import asyncio
+from asyncio import Lock
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,7 @@ class AsyncRequestSession(Exchange):
         legacy: Where the sessions of the library before this one are, while they are moved.
     """
 
-    __slots__ = ("_legacy", "auth")
+    __slots__ = ("_asking", "_legacy", "auth")
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class AsyncRequestSession(Exchange):
         super().__init__(auth, edge, head, None if legacy is None else legacy.cookie_name)
         self.auth = auth
         self._legacy = legacy
+        self._asking = Lock()
 
     # -- Who is it? -------------------------------------------------------------
 
@@ -143,13 +145,17 @@ class AsyncRequestSession(Exchange):
         if self._presented.is_ambiguous:
             self._outcome = Inactive(InactiveReason.AMBIGUOUS)
             return self._outcome
-        outcome = await self.auth.authenticate(
-            self._held, arrived_at=self.arrived_at, passive=passive
-        )
-        if outcome == Inactive(InactiveReason.ABSENT):
-            outcome = await self._moved()
-        self._outcome = outcome
-        return outcome
+        # Parts of one request that ask at once share one answer.
+        async with self._asking:
+            if self._outcome is None:
+                outcome = await self.auth.authenticate(
+                    self._held, arrived_at=self.arrived_at, passive=passive
+                )
+                if outcome == Inactive(InactiveReason.ABSENT):
+                    outcome = await self._moved()
+                # What signed in or out meanwhile knows better.
+                self._outcome = self._outcome or outcome
+        return self._outcome
 
     async def session(self) -> Session | None:
         """

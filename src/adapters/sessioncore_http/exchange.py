@@ -44,6 +44,7 @@ from sessioncore_http.cookies import is_brought
 from sessioncore_http.errors import Interruption, ResponseStarted, UnsafeConfiguration
 from sessioncore_http.problems import (
     cross_origin,
+    not_confirmed,
     outage,
     sign_out_not_confirmed,
     token_required,
@@ -156,11 +157,16 @@ class Exchange:
         Say what to answer for what the application let through.
 
         For middlewares. A sign-out that met an outage is not confirmed: the cookie is deleted
-        all the same, so that to try again would end nothing.
+        all the same, so that to try again would end nothing. Nor may "nothing was done" be
+        said of a request that had signed in or out before it met one.
         """
         if isinstance(error, Interruption):
             return error.problem
-        return sign_out_not_confirmed() if self._signed_out is False else outage(error)
+        if self._signed_out is False:
+            return sign_out_not_confirmed()
+        if self._signed_out or self._issued is not None:
+            return not_confirmed()
+        return outage(error)
 
     # -- The synchroniser token -------------------------------------------------
 
@@ -356,6 +362,11 @@ class Exchange:
         return outcome.session if isinstance(outcome, Active) else None
 
 
+_ABOUT_CACHES: Final = frozenset(
+    {"edge-control", "expires", "pragma", "surrogate-control", "x-accel-expires"}
+)
+
+
 def uncacheable(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """
     Return *headers* of a response that no cache may keep, and that depends on the cookie.
@@ -367,7 +378,7 @@ def uncacheable(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         if lower == "vary":
             varies += [field.strip() for field in value.split(",") if field.strip()]
         # Caches between obey a field of their own rather than the general one (RFC 9213).
-        elif lower != "surrogate-control" and not lower.endswith("cache-control"):
+        elif lower not in _ABOUT_CACHES and not lower.endswith("cache-control"):
             kept.append((name, value))
     if "*" not in varies and "cookie" not in {field.lower() for field in varies}:
         varies.append("Cookie")

@@ -150,13 +150,7 @@ def outage(error: StoreError) -> Problem:
     The store did not answer, or not with certainty. Never a 401: nobody was signed out.
     """
     if isinstance(error, OutcomeUnknown):
-        return Problem(
-            status=HTTPStatus.SERVICE_UNAVAILABLE,
-            code="not-confirmed",
-            title="Not confirmed",
-            detail="It is not known whether this took effect. Please look, and try again.",
-            retry_after=_AFTER_AN_OUTAGE,
-        )
+        return not_confirmed()
     return Problem(
         status=HTTPStatus.SERVICE_UNAVAILABLE,
         code="unavailable",
@@ -166,9 +160,24 @@ def outage(error: StoreError) -> Problem:
     )
 
 
+def not_confirmed() -> Problem:
+    """
+    It took effect, or a part of it, or nobody knows.
+    """
+    return Problem(
+        status=HTTPStatus.SERVICE_UNAVAILABLE,
+        code="not-confirmed",
+        title="Not confirmed",
+        detail="It is not known whether all of this took effect. Please look, and try again.",
+        retry_after=_AFTER_AN_OUTAGE,
+    )
+
+
 def sign_out_not_confirmed() -> Problem:
     """
     The cookie was deleted, but the store did not say that the session has ended.
+
+    It has no ``Retry-After``: whoever tries again has no cookie, and would be told of success.
     """
     return Problem(
         status=HTTPStatus.SERVICE_UNAVAILABLE,
@@ -178,7 +187,6 @@ def sign_out_not_confirmed() -> Problem:
             "This browser has forgotten the session, but the session may live on. "
             "Please sign in again soon, and end it there."
         ),
-        retry_after=_AFTER_AN_OUTAGE,
     )
 
 

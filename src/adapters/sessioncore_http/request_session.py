@@ -8,6 +8,7 @@ One request's session, for handlers and views: who is this, sign in, sign out.
 from __future__ import annotations
 
 from contextlib import suppress
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from sessioncore import (
@@ -79,7 +80,7 @@ class RequestSession(Exchange):
         legacy: Where the sessions of the library before this one are, while they are moved.
     """
 
-    __slots__ = ("_legacy", "auth")
+    __slots__ = ("_asking", "_legacy", "auth")
 
     def __init__(
         self,
@@ -91,6 +92,7 @@ class RequestSession(Exchange):
         super().__init__(auth, edge, head, None if legacy is None else legacy.cookie_name)
         self.auth = auth
         self._legacy = legacy
+        self._asking = Lock()
 
     # -- Who is it? -------------------------------------------------------------
 
@@ -108,11 +110,17 @@ class RequestSession(Exchange):
         if self._presented.is_ambiguous:
             self._outcome = Inactive(InactiveReason.AMBIGUOUS)
             return self._outcome
-        outcome = self.auth.authenticate(self._held, arrived_at=self.arrived_at, passive=passive)
-        if outcome == Inactive(InactiveReason.ABSENT):
-            outcome = self._moved()
-        self._outcome = outcome
-        return outcome
+        # Parts of one request that ask at once share one answer.
+        with self._asking:
+            if self._outcome is None:
+                outcome = self.auth.authenticate(
+                    self._held, arrived_at=self.arrived_at, passive=passive
+                )
+                if outcome == Inactive(InactiveReason.ABSENT):
+                    outcome = self._moved()
+                # What signed in or out meanwhile knows better.
+                self._outcome = self._outcome or outcome
+        return self._outcome
 
     def session(self) -> Session | None:
         """

@@ -49,7 +49,8 @@ def request_head(environ: Mapping[str, Any], edge: Edge) -> RequestHead:
         user_agent=environ.get("HTTP_USER_AGENT"),
         address=environ.get("REMOTE_ADDR"),
         # Some servers hand handshakes to WSGI applications.
-        is_websocket=environ.get("HTTP_UPGRADE", "").lower() == "websocket",
+        is_websocket=environ["REQUEST_METHOD"] == "GET"
+        and environ.get("HTTP_UPGRADE", "").lower() == "websocket",
     )
 
 

@@ -64,6 +64,11 @@ class SessionMiddleware:
         """
         Answer one request.
         """
+        outer: RequestSession | None = environ.get(KEY)
+        if outer is not None and outer.edge.cookie.name == self._edge.cookie.name:
+            # Behind another one, as of an application that is mounted in another: it goes on
+            # with its session, since a response can bring but one cookie of a name.
+            return self._app(environ, start_response)
         head = request_head(environ, self._edge)
         session = RequestSession(self._auth, self._edge, head, self._legacy)
         environ[KEY] = session
