@@ -41,6 +41,7 @@ def settings_of(auth: AuthService, origin: str) -> dict[str, Any]:
         "SESSION_ENGINE": "sessioncore_django.engine",
         "SESSION_COOKIE_NAME": edge.cookie.name,
         "SESSIONCORE": {"AUTH": auth, "EDGE": edge},
+        "DEFAULT_EXCEPTION_REPORTER_FILTER": "sessioncore_django.reports.ExceptionReporterFilter",
         # The rest has nothing to do with sessions.
         "ALLOWED_HOSTS": [urlsplit(origin).hostname],
         "ROOT_URLCONF": "examples.with_django.views",

@@ -4,6 +4,7 @@ A Django project on sessioncore: middlewares, django.contrib.auth, the admin, te
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,20 +25,35 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection, connections, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.template import RequestContext, Template
 from django.test import AsyncClient, Client, RequestFactory, override_settings
 from django.urls import path
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views import View
+from django.views.debug import ExceptionReporter
+from django.views.decorators.cache import cache_page
 from fakes import MINUTE, POLICY, Journal, JournalledSessionStore, fails, goes_through
 
-from sessioncore import AuthService, LoggedIn, OnLimit, Policies, Policy, StoreUnavailable
+from sessioncore import (
+    Active,
+    AuthService,
+    Inactive,
+    InactiveReason,
+    LoggedIn,
+    OnLimit,
+    Policies,
+    Policy,
+    StoreError,
+    StoreUnavailable,
+)
 from sessioncore.testing import ManualClock, RecordingEvents
 from sessioncore_django import fresh_login_required, login_required, session_of
-from sessioncore_django.auth import sign_in
+from sessioncore_django.auth import AttemptBackend, sign_in
 from sessioncore_django.engine import SessionStore
 from sessioncore_django.middleware import SessionMiddleware
 from sessioncore_django.migration import DjangoSessions
+from sessioncore_django.reports import ExceptionReporterFilter
 from sessioncore_http import Edge, SessionCookie
 
 PASSWORD = "correct horse"
@@ -161,6 +177,79 @@ def writes_our_cookie(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def puts(request: HttpRequest) -> HttpResponse:
+    request.session["note"] = request.POST["text"]
+    return HttpResponse("done")
+
+
+def another_user_signs_in(request: HttpRequest) -> HttpResponse:
+    request.session["before"] = "of the first user"
+    user = auth.authenticate(request, username="alice", password=PASSWORD)
+    assert isinstance(user, User)
+    auth.login(request, user)
+    request.session["after"] = "of the second"
+    return HttpResponse("done")
+
+
+def contents(request: HttpRequest) -> HttpResponse:
+    shown = {key: value for key, value in request.session.items() if not key.startswith("_")}
+    return JsonResponse(shown)
+
+
+def ends_and_signs_in(request: HttpRequest) -> HttpResponse:
+    request.session.get("note")
+    session = session_of(request)
+    user_id = session.user_id()
+    if user_id is None:
+        session.auth.logout(session.key)
+    else:
+        session.auth.logout_everywhere(user_id)
+    user = auth.authenticate(request, username="alice", password=PASSWORD)
+    assert isinstance(user, User)
+    auth.login(request, user)
+    return HttpResponse("done")
+
+
+def by_template(request: HttpRequest) -> HttpResponse:
+    text = "{% if user.is_authenticated and 1 %}in{% else %}out{% endif %}"
+    return HttpResponse(Template(text).render(RequestContext(request)))
+
+
+def contained_by_template(request: HttpRequest) -> HttpResponse:
+    text = "{% if 'note' in request.session %}yes{% else %}no{% endif %}"
+    return HttpResponse(Template(text).render(RequestContext(request)))
+
+
+def deals_with_it(request: HttpRequest) -> HttpResponse:
+    try:
+        name = request.user.get_username()
+    except StoreError:
+        session_of(request).failure = None
+        name = "nobody knows"
+    return HttpResponse(name)
+
+
+def signs_in_at_once(request: HttpRequest) -> HttpResponse:
+    user = auth.authenticate(request, username="alice", password=PASSWORD)
+    assert isinstance(user, User)
+    sign_in(request, user)
+    return HttpResponse("done")
+
+
+def who_before_and_after(request: HttpRequest) -> HttpResponse:
+    before = request.user.get_username()
+    if request.POST["do"] == "out":
+        session_of(request).logout()
+    else:
+        attempt = session_of(request).begin(request.POST["do"])
+        session_of(request).establish(attempt, methods=("hwk",))
+    return HttpResponse(f"{before!r} {request.user.get_username()!r}")
+
+
+def shows_the_key(request: HttpRequest) -> HttpResponse:
+    return HttpResponse("known" if request.session.session_key else "unknown")
+
+
 @login_required
 def account(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"account of {session_of(request).user_id()}")
@@ -231,6 +320,17 @@ urlpatterns = (
     path("streams-async", streams_async),
     path("writes-our-cookie", writes_our_cookie),
     path("account", account),
+    path("puts", puts),
+    path("another-user", another_user_signs_in),
+    path("contents", contents),
+    path("ends-and-signs-in", ends_and_signs_in),
+    path("by-template", by_template),
+    path("contained-by-template", contained_by_template),
+    path("deals-with-it", deals_with_it),
+    path("signs-in-at-once", signs_in_at_once),
+    path("who-before-and-after", who_before_and_after),
+    path("shows-the-key", shows_the_key),
+    path("cached", cache_page(60)(who)),
     path("grün", account),
     path("account-async", account_async),
     path("account-class", Account.as_view()),
@@ -789,6 +889,228 @@ def test_every_cookie_header_is_read_where_http_2_has_split_them() -> None:
     ):
         SessionMiddleware(view)(ASGIRequest(scope, BytesIO()))
     assert seen == [opened.session_id.reveal()]
+
+
+# -- Another user's data ---------------------------------------------------------------------
+
+
+def test_another_users_data_do_not_go_to_whom_django_signs_in(browser: Client) -> None:
+    with override_settings(MIDDLEWARE=[MIDDLEWARE, OUR_AUTHENTICATION]):
+        browser.post("/by-passkey", {"user_id": "4711"})
+        browser.post("/puts", {"text": "of the first user"})
+        assert text_of(browser.post("/another-user")) == "done"
+        assert text_of(browser.get("/")) == "hello alice"
+        assert browser.get("/contents").json() == {"after": "of the second"}
+
+
+def test_nor_if_only_the_data_name_the_other_user(world: World, browser: Client) -> None:
+    browser.post("/by-passkey", {"user_id": "4711"})
+    browser.post("/puts", {"text": "of the first user"})
+    with override_settings(SESSION_SERIALIZER="django.core.signing.JSONSerializer"):
+        store = SessionStore(held(browser))
+        store[auth.SESSION_KEY] = str(world.alice.pk)
+        store["after"] = "of the second"
+        store.save()
+    assert dict(SessionStore(store.session_key)) == {
+        auth.SESSION_KEY: str(world.alice.pk),
+        "after": "of the second",
+    }
+
+
+def test_what_a_session_held_that_has_ended_does_not_come_back(
+    world: World, browser: Client
+) -> None:
+    signs_in(browser)
+    browser.post("/puts", {"text": "of the session that ended"})
+    assert text_of(browser.post("/ends-and-signs-in")) == "done"
+    assert text_of(browser.get("/")) == "hello alice"
+    assert browser.get("/contents").json() == {}
+
+
+def test_a_visitors_session_that_ends_before_the_sign_in_is_answered_400(
+    world: World, browser: Client
+) -> None:
+    browser.post("/note", {"text": "of a visitor"})
+    assert browser.post("/ends-and-signs-in").status_code == 400
+    assert world.sessions() == 0
+
+
+# -- What a template makes of an outage --------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["/by-template", "/contained-by-template"])
+def test_a_template_that_swallows_an_outage_is_not_believed(
+    world: World, browser: Client, where: str
+) -> None:
+    signs_in(browser)
+    world.take_store_down()
+    assert browser.get(where).status_code == 503
+    world.bring_store_up()
+    assert browser.get(where).status_code == 200
+
+
+@pytest.mark.parametrize("where", ["/by-template", "/contained-by-template"])
+def test_nor_is_one_that_swallows_that_the_browser_has_a_newer_id(
+    browser: Client, where: str
+) -> None:
+    signs_in(browser)
+    before = held(browser)
+    browser.post("/change-password")
+    hold(browser, before)
+    assert browser.get(where).status_code == 409
+
+
+def test_nor_is_one_that_swallows_that_a_sign_out_is_not_confirmed(
+    world: World, browser: Client
+) -> None:
+    signs_in(browser)
+    world.alice.set_password("another")
+    world.alice.save()
+    world.journal.always("delete", fails(StoreUnavailable("down, for a test")))
+    response = browser.get("/by-template")
+    assert (response.status_code, held(browser)) == (503, "")
+
+
+def test_a_view_can_say_that_it_has_dealt_with_an_outage(world: World, browser: Client) -> None:
+    signs_in(browser)
+    world.take_store_down()
+    response = browser.get("/deals-with-it")
+    assert (response.status_code, text_of(response)) == (200, "nobody knows")
+
+
+@pytest.mark.parametrize("where", ["/sign-in", "/signs-in-at-once"])
+def test_a_sign_in_whose_data_cannot_be_written_signs_nobody_in(
+    world: World, browser: Client, where: str
+) -> None:
+    browser.post("/note", {"text": "of a visitor"})
+    before = held(browser)
+    world.journal.always("write_data", fails(StoreUnavailable("down, for a test")))
+    response = browser.post(where, {"username": "alice", "password": PASSWORD})
+    assert (response.status_code, held(browser)) == (503, before)
+    assert "Not confirmed" in text_of(response)
+    world.journal.always("write_data", goes_through)
+    assert world.sessions() == 0
+
+
+# -- What others may see -------------------------------------------------------------------------
+
+
+def test_djangos_cache_keeps_no_page_of_a_session(browser: Client) -> None:
+    signs_in(browser)
+    assert text_of(browser.get("/cached")) == "hello alice"
+    assert text_of(a_browser().get("/cached")) == "hello visitor"
+    assert text_of(browser.get("/cached")) == "hello alice"
+
+
+def test_whoever_asks_for_the_key_alone_asks_for_the_session(browser: Client) -> None:
+    signs_in(browser)
+    response = browser.get("/shows-the-key")
+    assert (response["Cache-Control"], response["Vary"]) == ("no-store", "Cookie")
+
+
+def test_a_jar_of_cookies_does_not_show_the_id_and_survives_pickling(browser: Client) -> None:
+    cookies = signs_in(browser).cookies
+    assert held(browser)
+    assert str(held(browser)) not in repr(cookies)
+    copied = pickle.loads(pickle.dumps(cookies))
+    assert copied.output() == cookies.output()
+
+
+def begins_a_sign_in(request: HttpRequest) -> None:
+    AttemptBackend().authenticate(request, username="alice", password=PASSWORD)
+
+
+def ends_the_session(request: HttpRequest) -> None:
+    session_of(request).logout()
+
+
+@pytest.mark.parametrize("debug", [True, False])
+@pytest.mark.parametrize("does", [begins_a_sign_in, ends_the_session])
+def test_an_error_report_shows_neither_id_nor_password(
+    world: World, browser: Client, does: Callable[[HttpRequest], None], *, debug: bool
+) -> None:
+    signs_in(browser)
+    for name in ("find", "open_epoch"):
+        world.journal.always(name, fails(StoreUnavailable("down, for a test")))
+    request = RequestFactory().get("/", headers={"Cookie": f"{COOKIE}={held(browser)}"})
+
+    def view(request: HttpRequest) -> HttpResponse:
+        does(request)
+        return HttpResponse()
+
+    reports: list[str] = []
+    with override_settings(DEBUG=debug):
+        try:
+            SessionMiddleware(view)(request)
+        except StoreUnavailable as error:
+            reporter = ExceptionReporter(request, type(error), error, error.__traceback__)
+            reporter.filter = ExceptionReporterFilter()
+            reports = [reporter.get_traceback_html(), reporter.get_traceback_text()]
+    assert len(reports) == 2
+    for report in reports:
+        assert "down, for a test" in report
+        assert str(held(browser)) not in report
+        assert PASSWORD not in report
+
+
+# -- What the same request sees ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("authentication", [AUTHENTICATION, OUR_AUTHENTICATION])
+def test_whom_the_request_has_signed_out_is_no_longer_its_user(
+    browser: Client, authentication: str
+) -> None:
+    signs_in(browser)
+    with override_settings(MIDDLEWARE=[MIDDLEWARE, authentication]):
+        assert text_of(browser.post("/who-before-and-after", {"do": "out"})) == "'alice' ''"
+
+
+def test_whom_the_request_has_signed_in_is_its_user(world: World, browser: Client) -> None:
+    with override_settings(MIDDLEWARE=[MIDDLEWARE, OUR_AUTHENTICATION]):
+        response = browser.post("/who-before-and-after", {"do": str(world.alice.pk)})
+    assert text_of(response) == "'' 'alice'"
+
+
+def test_no_get_of_another_sites_page_signs_out(world: World, browser: Client) -> None:
+    signs_in(browser)
+    lured = Client(headers=PAGE)
+    hold(lured, held(browser))
+    foreign = {"Sec-Fetch-Site": "cross-site"}
+    assert lured.get("/sign-out", headers=foreign).status_code == 403
+    assert world.sessions() == 1
+    assert lured.get("/sign-out", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+    assert world.sessions() == 0
+
+
+def test_a_changed_password_ends_the_session_in_such_a_get_too(
+    world: World, browser: Client
+) -> None:
+    signs_in(browser)
+    world.alice.set_password("another")
+    world.alice.save()
+    lured = Client(headers=PAGE)
+    hold(lured, held(browser))
+    assert text_of(lured.get("/", headers={"Sec-Fetch-Site": "cross-site"})) == "hello visitor"
+    assert world.sessions() == 0
+
+
+def test_a_second_look_knows_of_set_expiry(world: World, browser: Client) -> None:
+    signs_in(browser)
+    session = browser.session
+    session.set_expiry(60)
+    session.save()
+    request = RequestFactory().get("/", headers={"Cookie": f"{COOKIE}={held(browser)}"})
+    seen: list[object] = []
+
+    def view(request: HttpRequest) -> HttpResponse:
+        seen.append(session_of(request).recheck())
+        world.clock.advance(MINUTE)
+        seen.append(session_of(request).recheck())
+        return HttpResponse()
+
+    SessionMiddleware(view)(request)
+    assert isinstance(seen[0], Active)
+    assert seen[1] == Inactive(InactiveReason.IDLE)
 
 
 # -- What Django lets expire -----------------------------------------------------------------

@@ -57,6 +57,7 @@ def _project() -> Iterator[None]:
             "sessioncore_django.auth.AttemptBackend",
             "django.contrib.auth.backends.ModelBackend",
         ],
+        DEFAULT_EXCEPTION_REPORTER_FILTER="sessioncore_django.reports.ExceptionReporterFilter",
         MIDDLEWARE=[OURS, AUTHENTICATION, MESSAGES],
         SESSIONCORE=CONFIGURED,
         SESSION_COOKIE_NAME="__Host-session",
@@ -138,3 +139,9 @@ def test_objects_do_as_well_as_their_import_paths() -> None:
     with override_settings(SESSIONCORE={"AUTH": auth, "EDGE": edge, "LEGACY": legacy}):
         configured = configuration()
     assert (configured.auth, configured.edge, configured.legacy) == (auth, edge, legacy)
+
+
+def test_error_reports_that_show_ids_are_a_doubt() -> None:
+    djangos = "django.views.debug.SafeExceptionReporterFilter"
+    with override_settings(DEFAULT_EXCEPTION_REPORTER_FILTER=djangos):
+        assert found() == ["W004"]

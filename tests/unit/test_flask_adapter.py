@@ -1284,6 +1284,61 @@ def test_handlers_of_the_app_win(shop: Shop, edge: Edge, early: bool) -> None:
     assert closed == ["closed"]
 
 
+@pytest.mark.parametrize("own", [False, True], ids=["ours", "the app's"])
+def test_an_error_page_that_needs_the_session_is_a_503_in_an_outage(
+    app: Flask, shop: Shop, own: bool
+) -> None:
+    @app.errorhandler(NotFound)
+    def missing(_error: NotFound) -> ResponseReturnValue:
+        return render_template_string("missing, {{ session['name'] }}"), 404
+
+    if own:
+
+        @app.errorhandler(StoreError)
+        def down(_error: StoreError) -> ResponseReturnValue:
+            return "mine: down", 503
+
+    client = app.test_client()
+    with client.session_transaction() as opened:
+        opened["name"] = "alice"
+    shop.take_store_down()
+    answer = client.get("/nowhere")
+    assert answer.status_code == 503
+    if own:
+        assert answer.text == "mine: down"
+    else:
+        assert code_of(answer) == "unavailable"
+    shop.bring_store_up()
+    answer = client.get("/nowhere")
+    assert (answer.status_code, answer.text) == (404, "missing, alice")
+
+
+def test_a_page_about_outages_that_needs_the_session_is_a_503(app: Flask, shop: Shop) -> None:
+    @app.errorhandler(StoreError)
+    def down(_error: StoreError) -> ResponseReturnValue:
+        return render_template_string("sorry, {{ session['name'] }}"), 503
+
+    @app.get("/")
+    def index() -> str:
+        return str(session["name"])
+
+    client = app.test_client()
+    with client.session_transaction() as opened:
+        opened["name"] = "alice"
+    shop.take_store_down()
+    answer = client.get("/")
+    assert (answer.status_code, code_of(answer)) == (503, "unavailable")
+
+
+def test_an_error_page_may_ask_for_somebody_who_is_signed_in(app: Flask) -> None:
+    @app.errorhandler(NotFound)
+    def missing(_error: NotFound) -> ResponseReturnValue:
+        return f"missing, {current_session.require().user_id}", 404
+
+    answer = app.test_client().get("/nowhere")
+    assert (answer.status_code, code_of(answer)) == (401, "sign-in-required")
+
+
 def test_a_handler_for_everything_does_not_hide_the_sign_in_page(app: Flask) -> None:
     @app.errorhandler(Exception)
     def broken(_error: Exception) -> ResponseReturnValue:

@@ -5,18 +5,21 @@ The whole of it, over HTTP and WebSockets, is in :mod:`web.test_with_litestar`.
 """
 
 # Litestar reads annotations at run time, so they are not postponed here.
+import logging
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from asgi_visits import ask, sign_in
+from asgi_visits import ORIGIN, ask, sign_in
 from litestar import Litestar, Request, Response, Router, get, post
+from litestar.config.cors import CORSConfig
+from litestar.middleware.logging import LoggingMiddlewareConfig
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from sessioncore import LoggedIn, OutcomeUnknown, StoreError, StoreUnavailable
-from sessioncore_http import Edge
+from sessioncore_http import Edge, UnsafeConfiguration
 from sessioncore_litestar import (
     CurrentSession,
     SessionPlugin,
@@ -178,3 +181,74 @@ class TestDocuments:
     def test_an_application_need_not_describe_itself(self, shop: Shop) -> None:
         app = app_with(shop, guarded, openapi_config=None)
         assert ask(app, "/guarded", sign_in(app)).text == "welcome"
+
+
+class TestCors:
+    def test_credentials_for_every_origin_are_refused(self, shop: Shop) -> None:
+        with pytest.raises(UnsafeConfiguration, match=r"cors_config.*'\*'"):
+            app_with(shop, cors_config=CORSConfig(allow_origins=["*"], allow_credentials=True))
+
+    @pytest.mark.parametrize(
+        "origin", ["https://evil.example", "https://*.shop.example", "http://shop.example"]
+    )
+    def test_credentials_for_an_origin_that_is_not_trusted_are_refused(
+        self, shop: Shop, origin: str
+    ) -> None:
+        cors = CORSConfig(allow_origins=["https://shop.example", origin], allow_credentials=True)
+        with pytest.raises(UnsafeConfiguration, match="trusted_origins"):
+            app_with(shop, cors_config=cors)
+
+    def test_a_pattern_of_origins_is_refused_with_credentials(self, shop: Shop) -> None:
+        cors = CORSConfig(
+            allow_origins=["https://shop.example"],
+            allow_origin_regex=r"https://.*shop\.example",
+            allow_credentials=True,
+        )
+        with pytest.raises(UnsafeConfiguration, match="allow_origin_regex"):
+            app_with(shop, cors_config=cors)
+
+    def test_a_trusted_origin_may_read_with_credentials(self, shop: Shop) -> None:
+        front_end = "https://app.shop.example"
+        edge = Edge(origins=["https://shop.example"], trusted_origins=[front_end])
+        app = Litestar(
+            [enter, guarded],
+            plugins=[SessionPlugin(shop.async_auth, edge)],
+            cors_config=CORSConfig(allow_origins=[front_end, ORIGIN], allow_credentials=True),
+        )
+        answer = ask(app, "/guarded", sign_in(app))
+        assert answer.text == "welcome"
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+
+    def test_every_origin_may_read_without_credentials(self, shop: Shop) -> None:
+        app = app_with(shop, guarded, cors_config=CORSConfig(allow_origins=["*"]))
+        answer = ask(app, "/guarded", sign_in(app))
+        assert answer.text == "welcome"
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+def logger_called(name: str | None = None) -> Any:
+    # Litestar has a protocol of its own for loggers.
+    return logging.getLogger(name)
+
+
+class TestLogs:
+    def test_requests_are_logged_without_ids(
+        self, shop: Shop, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        config = LoggingMiddlewareConfig(request_cookies_to_obfuscate={"other"})
+        app = app_with(shop, guarded, middleware=[config.middleware], logging_config=None)
+        app.get_logger = logger_called
+        with caplog.at_level(logging.INFO):
+            cookie = sign_in(app)
+            assert ask(app, "/guarded", f"{cookie}; other=hidden; theme=dark").text == "welcome"
+        name, _, session_id = cookie.partition("=")
+        assert f'"{name}":"*****"' in caplog.text
+        assert '"theme":"dark"' in caplog.text
+        assert session_id not in caplog.text
+        assert "hidden" not in caplog.text
+
+    def test_the_configuration_that_was_given_is_left_as_it_is(self, shop: Shop) -> None:
+        config = LoggingMiddlewareConfig()
+        app_with(shop, guarded, middleware=[config.middleware])
+        assert config == LoggingMiddlewareConfig()

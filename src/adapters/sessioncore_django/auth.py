@@ -16,6 +16,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ValidationError
 from django.utils.functional import SimpleLazyObject
 
+from sessioncore import StoreError
 from sessioncore_django.request_session import DjangoRequestSession, Terms, session_of
 from sessioncore_http import Interruption
 
@@ -94,6 +95,9 @@ def sign_in(
         request.session.save()
     except Interruption:
         request.session.flush()
+        request.user = AnonymousUser()
+        raise
+    except StoreError:
         request.user = AnonymousUser()
         raise
 

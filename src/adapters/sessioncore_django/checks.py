@@ -12,6 +12,7 @@ E007       The old session cookie has the name of ours
 W001       Ours is not in ``MIDDLEWARE``: no renewal, no cross-origin protection
 W002       Old sessions are moved where ``ATOMIC_REQUESTS`` is set
 W003       ``AttemptBackend`` is not the first of the backends, or is missing
+W004       ``DEFAULT_EXCEPTION_REPORTER_FILTER`` is not ours: reports may show ids
 =========  =====================================================================
 """
 
@@ -32,10 +33,12 @@ from django.utils.module_loading import import_string
 
 from sessioncore_django.configuration import configuration
 from sessioncore_django.engine import SessionStore
+from sessioncore_django.reports import ExceptionReporterFilter
 
 _OURS: Final = "sessioncore_django.middleware.SessionMiddleware"
 _DJANGOS: Final = "django.contrib.sessions.middleware.SessionMiddleware"
 _BACKEND: Final = "sessioncore_django.auth.AttemptBackend"
+_FILTER: Final = "sessioncore_django.reports.ExceptionReporterFilter"
 _NEED_A_SESSION: Final = (
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -83,6 +86,14 @@ def check_settings(**_: object) -> Iterable[CheckMessage]:
                 hint=f"Put {_BACKEND!r} first into AUTHENTICATION_BACKENDS.",
                 id="sessioncore.W003",
             )
+    if not _derives(
+        import_string(settings.DEFAULT_EXCEPTION_REPORTER_FILTER), ExceptionReporterFilter
+    ):
+        yield Doubt(
+            "error reports may show session ids and passwords",
+            hint=f"DEFAULT_EXCEPTION_REPORTER_FILTER = {_FILTER!r}",
+            id="sessioncore.W004",
+        )
 
 
 def _check_engine() -> Iterator[CheckMessage]:

@@ -24,16 +24,26 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from asgiref.sync import sync_to_async
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.auth.signals import user_logged_in
-from django.contrib.sessions.backends.base import CreateError, SessionBase, UpdateError
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.contrib.sessions.backends.base import CreateError, SessionBase
 from django.core import signing
 from django.dispatch import receiver
 from django.utils import timezone
 
-from sessioncore import Active, Inactive, InactiveReason, LoggedIn, Rotated, SessionGone, SessionId
+from sessioncore import (
+    Active,
+    Inactive,
+    InactiveReason,
+    LoggedIn,
+    OutcomeUnknown,
+    Rotated,
+    SessionGone,
+    SessionId,
+    StoreUnavailable,
+)
 from sessioncore.data import encode_value
 from sessioncore_django.configuration import configuration
-from sessioncore_django.request_session import EXPIRES_AT, DjangoRequestSession
+from sessioncore_django.request_session import EXPIRES_AT, DjangoRequestSession, Ended
 from sessioncore_http import Interruption, RequestHead, problem_of
 
 if TYPE_CHECKING:
@@ -56,12 +66,13 @@ class SessionStore(SessionBase):
     """
 
     _session_cache: dict[str, Any]
+    _exchange: DjangoRequestSession | None = None
 
     def __init__(self, session_key: str | None = None) -> None:
         super().__init__(session_key)
-        self._exchange: DjangoRequestSession | None = None
         # What is stored of the session that the cache was loaded from, and which one it is.
         self._family: bytes | None = None
+        self._owner: str | None = None
         self._stored: dict[str, bytes] = {}
         self._signs_in = False
 
@@ -84,6 +95,7 @@ class SessionStore(SessionBase):
             vars(self).pop("_session_cache", None)
             self._stored = {}
             self._family = None
+            self._owner = None
             self._signs_in = False
             self.modified = False
         self._session_key = key
@@ -93,8 +105,37 @@ class SessionStore(SessionBase):
         Note that somebody has proven identity: the next save opens a session for it.
         """
         self._signs_in = True
+        held: dict[str, Any] = vars(self).get("_session_cache", {})
+        if self._owner is not None and self._owner != _user_id(held):
+            # ``login`` forgets what another user's session held, and knows one by its data.
+            # Whom ``request.sessioncore`` has signed in has nothing there.
+            for key in held.keys() - _AUTH_KEYS:
+                del held[key]
 
     # -- Reading ----------------------------------------------------------------
+
+    # Django has a plain attribute there, which is read and set as this one is.
+    @property
+    def accessed(self) -> bool:
+        """
+        Whether the session was asked for, so that the response depends on the cookie.
+        """
+        return self._accessed
+
+    @accessed.setter
+    def accessed(self, value: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._accessed = value
+        if value:
+            self._keep_from_caches()
+
+    @property
+    def session_key(self) -> str | None:
+        """
+        The text of the id. To ask for it is to ask for the session.
+        """
+        self._accessed = True
+        self._keep_from_caches()
+        return self._session_key
 
     def load(self) -> dict[str, Any]:
         """
@@ -103,7 +144,7 @@ class SessionStore(SessionBase):
         Raises:
             Crossed: The browser has a newer id than this.
         """
-        session = None if self.session_key is None else self._live()
+        session = None if self._session_key is None else self._live()
         data = None if session is None else self._read(session)
         if session is None or data is None:
             self.follow(None, None)
@@ -131,13 +172,13 @@ class SessionStore(SessionBase):
         need a proof of its own.
 
         Raises:
-            UpdateError: The session has ended meanwhile.
+            Ended: The session has ended meanwhile.
 
             Interruption: It may not be opened: the limit is reached, for example.
         """
-        if self.session_key is not None:
+        if self._session_key is not None:
             self.keys()  # loads them, and finds whether it is live
-        if self.session_key is not None:
+        if self._session_key is not None:
             self.cycle_key()
             return
         held: dict[str, Any] | None = vars(self).get("_session_cache")
@@ -149,21 +190,21 @@ class SessionStore(SessionBase):
         Write what has changed since the data were loaded.
 
         Raises:
-            UpdateError: The session has ended meanwhile.
+            Ended: The session has ended meanwhile.
 
             CreateError: It exists, and must not.
 
             Interruption: A session may not be opened for the user that the data name.
         """
-        if must_create and self.session_key is not None and self.exists(self.session_key):
+        if must_create and self._session_key is not None and self.exists(self._session_key):
             raise CreateError
         contents = {} if must_create else dict(self.items())  # which loads them
-        if must_create or self.session_key is None:
+        if must_create or self._session_key is None:
             self.create()
             return
         session = self._live()
         if session is None:
-            raise UpdateError
+            raise Ended
         if session.family != self._family:
             self._read(session)  # clear() looks at nothing
         named = _user_id(contents)
@@ -174,9 +215,22 @@ class SessionStore(SessionBase):
                 self._open(contents)
             self._session_cache = contents
         elif named is not None and (named != session.user_id or self._signs_in):
-            self._open(contents)
+            self._open(self._carried(session, named, contents))
         else:
             self._write(session, *self._packed(contents))
+
+    def _carried(self, session: Session, named: str, contents: dict[str, Any]) -> dict[str, Any]:
+        # What a session that is left behind held is of nobody's concern any more if it was
+        # another user's, or has ended since. What this request has put there goes on.
+        is_ours = session.user_id is None or session.user_id == named
+        if is_ours and isinstance(self._exchange_of_request.auth.recheck(session), Active):
+            return contents
+        _, encoded = self._packed(contents)
+        return {
+            key: value
+            for key, value in contents.items()
+            if key in _AUTH_KEYS or encoded.get(key) != self._stored.get(key)
+        }
 
     def _open(self, contents: dict[str, Any]) -> None:
         exchange = self._exchange_of_request
@@ -196,7 +250,17 @@ class SessionStore(SessionBase):
         self._signs_in = False
         self._stored = {}
         self._family = opened.session.family
-        self._write(opened.session, packed, encoded)
+        self._owner = opened.session.user_id
+        try:
+            self._write(opened.session, packed, encoded)
+        except BaseException as error:
+            # Answered as a failure, so nobody must be signed in by it.
+            exchange.abandon()
+            self.follow(None, None)
+            if isinstance(error, StoreUnavailable):
+                # The session before it has ended: "nothing was done" would not be true.
+                raise OutcomeUnknown("the session was opened, and its data not written") from error
+            raise
         self._session_cache = contents
 
     def _write(
@@ -207,9 +271,9 @@ class SessionStore(SessionBase):
         removed = self._stored.keys() - packed.keys()
         if put or removed:
             if isinstance(auth.change_data(session, put, removed), SessionGone):
-                raise UpdateError
+                raise Ended
         elif self.modified and isinstance(auth.recheck(session), Inactive):
-            raise UpdateError
+            raise Ended
         self._stored = encoded
 
     def _expires_at(self, expiry: Json) -> int | None:
@@ -232,7 +296,7 @@ class SessionStore(SessionBase):
         """
         End the session of that key, or this one.
         """
-        self._exchange_of_request.auth.logout(session_key or self.session_key)
+        self._exchange_of_request.auth.logout(session_key or self._session_key)
 
     def flush(self) -> None:
         """
@@ -240,7 +304,9 @@ class SessionStore(SessionBase):
         """
         exchange = self._exchange_of_request
         if exchange.holds_something:
-            exchange.logout(whoever_asks=True)
+            # Django calls this while it looks for the user: a template may swallow a failure.
+            with exchange.noting_failure():
+                exchange.logout(whoever_asks=True)
         else:
             self.follow(None, None)
         self.clear()
@@ -258,15 +324,16 @@ class SessionStore(SessionBase):
         Where there is no session yet, the key is drawn when the data are saved.
 
         Raises:
-            UpdateError: The session has ended meanwhile.
+            Ended: The session has ended meanwhile.
         """
         self.keys()  # loads the data, which go on
-        if self.session_key is not None:
-            outcome = self._exchange_of_request.rotate()
+        if self._session_key is not None:
+            with self._exchange_of_request.noting_failure():  # as in flush
+                outcome = self._exchange_of_request.rotate()
             if outcome == Inactive(InactiveReason.SUPERSEDED):
                 raise self._exchange_of_request.crossed()
             if not isinstance(outcome, Rotated):
-                raise UpdateError
+                raise Ended
         self.modified = True
 
     async def acycle_key(self) -> None:
@@ -290,7 +357,7 @@ class SessionStore(SessionBase):
     def _exchange_of_request(self) -> DjangoRequestSession:
         if self._exchange is None:
             settings = configuration()
-            key = self.session_key
+            key = self._session_key
             # Only what is an id can be put into a header, and be anybody's.
             presented = (
                 None if SessionId.parse(key) is None else f"{settings.edge.cookie.name}={key}"
@@ -305,6 +372,10 @@ class SessionStore(SessionBase):
             self._exchange.follower = self
         return self._exchange
 
+    def _keep_from_caches(self) -> None:
+        if self._exchange is not None:
+            self._exchange.keep_from_caches()
+
     def _live(self) -> Session | None:
         outcome = self._exchange_of_request.authenticate()
         if outcome == Inactive(InactiveReason.SUPERSEDED):
@@ -315,6 +386,7 @@ class SessionStore(SessionBase):
         data = self._exchange_of_request.data_of(session)
         if data is not None:
             self._family = session.family
+            self._owner = session.user_id
             self._stored = {key: encode_value(value) for key, value in data.items()}
         return data
 
@@ -343,6 +415,22 @@ def note_sign_in(request: HttpRequest | None = None, **_: object) -> None:
     store = getattr(request, "session", None)
     if isinstance(store, SessionStore):
         store.note_sign_in()
+
+
+@receiver(user_logged_out, dispatch_uid="sessioncore_django")
+def refuse_sign_out(request: HttpRequest | None = None, **_: object) -> None:
+    """
+    Let no GET of another site's page sign anybody out by ``django.contrib.auth.logout``.
+
+    Here, for ``flush`` cannot tell: Django calls it in any request, to end a session that
+    must not go on, and says nothing of it.
+
+    Raises:
+        Interruption: Such a page has caused the request.
+    """
+    session: DjangoRequestSession | None = getattr(request, "sessioncore", None)
+    if session is not None:
+        session.check_own_wish()
 
 
 def _user_id(contents: Mapping[str, Any]) -> str | None:

@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 from django.conf import settings
-from django.contrib.sessions.backends.base import UpdateError
-from django.contrib.sessions.exceptions import SessionInterrupted
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.exceptions import ImproperlyConfigured
 from django.core.handlers.asgi import ASGIRequest
@@ -67,6 +65,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         configured = configuration()
         head = _head(request, configured.edge)
         session = DjangoRequestSession(configured.auth, configured.edge, head, configured.legacy)
+        session.request = request
         vars(request)["sessioncore"] = session
         request.session = self._engine.of(session)
         # Set by Django's test client, whose requests no page causes.
@@ -104,7 +103,7 @@ class SessionMiddleware(DjangoSessionMiddleware):
         if session is None:
             return response
         try:
-            if session.failure is not None and response.status_code in {400, 500}:
+            if session.failure is not None:
                 response = _answer(session, session.failure)
             else:
                 response = self._saved(request, session, response)
@@ -126,11 +125,6 @@ class SessionMiddleware(DjangoSessionMiddleware):
             is_due = store.modified or settings.SESSION_SAVE_EVERY_REQUEST
             if is_due and response.status_code < 500 and not store.is_empty():
                 store.save()
-        except UpdateError as error:
-            raise SessionInterrupted(
-                "The request's session was deleted before the request completed. The user may"
-                " have logged out in a concurrent request, for example."
-            ) from error
         except (Interruption, StoreError) as error:
             return _answer(session, error)
         return response
@@ -164,6 +158,7 @@ def _head(request: HttpRequest, edge: Edge) -> RequestHead:
 
 
 def _answer(session: DjangoRequestSession, error: Interruption | StoreError) -> HttpResponse:
+    session.failure = None  # answered herewith
     answer = session.edge.render(session.problem_of(error), session.head)
     body = b"" if session.head.method == "HEAD" else answer.body
     return HttpResponse(body, status=answer.status.value, headers=dict(answer.headers))
@@ -192,7 +187,7 @@ class _AsWritten(Morsel[str]):
         super().__init__()
         pair, *attributes = text.split("; ")
         name, _, value = pair.partition("=")
-        self.set(name, value, value)
+        self.set(name, _Hidden(value), value)
         for attribute in attributes:
             key, _, setting = attribute.partition("=")
             with suppress(CookieError):  # Partitioned, which older versions of Python lack
@@ -202,8 +197,22 @@ class _AsWritten(Morsel[str]):
     def __repr__(self) -> str:
         return f"<the cookie {self.key}>"
 
+    def __reduce__(self) -> tuple[type[_AsWritten], tuple[str]]:
+        return type(self), (self._text,)
+
     def OutputString(self, attrs: Container[str] | None = None) -> str:  # noqa: N802 - the base's
         """
         Return the value of the ``Set-Cookie`` header.
         """
         return self._text if attrs is None else super().OutputString(attrs)
+
+
+class _Hidden(str):
+    """
+    A text that is not shown where a jar of cookies is.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<hidden>"

@@ -4,15 +4,17 @@ One request's session, and what Django's habits add to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 from attrs import frozen
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.functional import SimpleLazyObject
 
-from sessioncore import Active, Inactive, InactiveReason, SessionGone, StoreError
+from sessioncore import Active, Inactive, InactiveReason, LoggedIn, SessionGone, StoreError
 from sessioncore_http import Interruption, RequestSession
 from sessioncore_http.problems import try_again
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
         AuthenticationOutcome,
         AuthService,
         Json,
-        LoggedIn,
         Rotated,
         Session,
     )
@@ -41,6 +42,18 @@ class Crossed(Interruption, SessionInterrupted):
     Read as if nobody were signed in, the session would be overwritten by the next thing
     that a view puts into it. Without our middleware, Django answers 400.
     """
+
+
+class Ended(UpdateError, SessionInterrupted):
+    """
+    The session has ended since it was loaded. Django answers 400, whoever lets it through.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The request's session was deleted before the request completed. The user may"
+            " have logged out in a concurrent request, for example."
+        )
 
 
 class SessionFollower(Protocol):
@@ -75,7 +88,7 @@ class DjangoRequestSession(RequestSession):
     policy does is not live here, either.
     """
 
-    __slots__ = ("_attempt", "_data", "failure", "follower", "terms")
+    __slots__ = ("_attempt", "_data", "failure", "follower", "request", "terms")
 
     def __init__(
         self,
@@ -88,9 +101,17 @@ class DjangoRequestSession(RequestSession):
         self._attempt: Attempt | None = None
         self._data: Mapping[str, Json] | None = None
         self.failure: Interruption | StoreError | None = None
-        """What kept a page from being made, if that is known."""
+        """
+        Why it is not known whose session this is, or why a page could not be made.
+
+        The middleware answers this instead of the response, for a template may take the
+        exception for "nobody". A view that has dealt with it puts ``None`` here.
+        """
 
         self.follower: SessionFollower | None = None
+        self.request: HttpRequest | None = None
+        """The request, if it came through our middleware."""
+
         self.terms = Terms()
 
     def authenticate(self, *, passive: bool = False) -> AuthenticationOutcome:
@@ -102,6 +123,10 @@ class DjangoRequestSession(RequestSession):
         """
         if self._outcome is not None:
             return super().authenticate(passive=passive)
+        with self.noting_failure():
+            return self._authenticated(passive=passive)
+
+    def _authenticated(self, *, passive: bool) -> AuthenticationOutcome:
         outcome = super().authenticate(passive=passive)
         if not isinstance(outcome, Active):
             return outcome
@@ -126,8 +151,23 @@ class DjangoRequestSession(RequestSession):
         read, self._data = self._data, None
         if read is not None:
             return read
-        found = self.auth.read_data(session)
+        with self.noting_failure():
+            found = self.auth.read_data(session)
         return None if isinstance(found, SessionGone) else found.values
+
+    def recheck(self) -> AuthenticationOutcome:
+        """
+        See :meth:`sessioncore_http.RequestSession.recheck`.
+        """
+        outcome = super().recheck()
+        if not isinstance(outcome, Active):
+            return outcome
+        read = self.auth.read_data(outcome.session)
+        if isinstance(read, SessionGone):
+            return Inactive(InactiveReason.UNKNOWN)
+        if self._is_past(read.values.get(EXPIRES_AT)):
+            return Inactive(InactiveReason.IDLE)
+        return outcome
 
     @property
     def key(self) -> str | None:
@@ -151,11 +191,46 @@ class DjangoRequestSession(RequestSession):
         """
         return self._old_cookie() is not None
 
+    def keep_from_caches(self) -> None:
+        """
+        Keep Django's cache from storing the page of this request.
+
+        ``cache_page`` looks at the response before our middleware has written its headers.
+        """
+        if self.request is not None:
+            vars(self.request)["_cache_update_cache"] = False
+
+    def check_own_wish(self) -> None:
+        """
+        Check that no other site's page has caused what is about to be done.
+
+        Raises:
+            Interruption: One has.
+        """
+        self._write_by_own_wish()
+
     def note_use(self) -> None:
         """
         Note that the response depends on the cookie.
         """
         self._read()
+
+    @contextmanager
+    def noting_failure(self) -> Generator[None, None, None]:
+        """
+        Note what is raised here as :attr:`failure`, in case somebody swallows it.
+        """
+        try:
+            yield
+        except (Interruption, StoreError) as error:
+            self.failure = error
+            raise
+        self.failure = None
+
+    def _is_past(self, expires_at: Json) -> bool:
+        if not isinstance(expires_at, int):
+            return False
+        return expires_at <= self.auth.now().timestamp() * 1_000
 
     def crossed(self) -> Crossed:
         """
@@ -179,22 +254,33 @@ class DjangoRequestSession(RequestSession):
             return attempt
         return self.begin(user_id)
 
-    def _is_past(self, expires_at: Json) -> bool:
-        if not isinstance(expires_at, int):
-            return False
-        return expires_at <= self.auth.now().timestamp() * 1_000
+    def _look(self) -> None:
+        super()._look()
+        self.keep_from_caches()
+
+    def _ask_for_user_anew(self) -> None:
+        # Whom Django's ``login`` and ``logout`` have put there they know to be right.
+        user = getattr(self.request, "user", None)
+        if self.request is not None and isinstance(user, SimpleLazyObject):
+            for name in ("_cached_user", "_acached_user"):
+                vars(self.request).pop(name, None)
+            vars(self.request)["user"] = SimpleLazyObject(vars(user)["_setupfunc"])
 
     def _issue(self, opened: LoggedIn | Rotated) -> None:
         super()._issue(opened)
         self._data = None
+        self.failure = None
         if self.follower is not None:
             self.follower.follow(self._held, opened.session)
+        if isinstance(opened, LoggedIn):
+            self._ask_for_user_anew()
 
     def _forget(self) -> None:
         super()._forget()
         self._data = None
         if self.follower is not None:
             self.follower.follow(None, None)
+        self._ask_for_user_anew()
 
 
 def session_of(request: HttpRequest) -> DjangoRequestSession:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
     from flask import Flask, Response
+    from flask.typing import ResponseReturnValue
+    from werkzeug.exceptions import HTTPException
 
     from sessioncore import AuthService
     from sessioncore_http import Edge, LegacySessions, Problem
@@ -97,6 +99,7 @@ class Sessions:
         app.cli.add_command(_commands(self.auth))
         if app.test_client_class is None:
             app.test_client_class = SameOriginClient
+        _answer_handlers(app)
         _abandon_failures(app)
 
     def _in_templates(self) -> dict[str, Any]:
@@ -148,6 +151,29 @@ def _commands(auth: AuthService) -> AppGroup:
         click.echo("What had expired is deleted.")
 
     return group
+
+
+def _answer_handlers(app: Flask) -> None:
+    handle = app.handle_user_exception
+
+    def handle_user_exception(e: Exception) -> HTTPException | ResponseReturnValue:
+        try:
+            return handle(e)
+        except (Interruption, StoreError) as raised:
+            failure = raised
+        # A handler's own page needed the session, or there is none for this. Flask asks no
+        # handler about what a handler raises.
+        if not isinstance(e, (Interruption, StoreError)):
+            try:
+                return handle(failure)
+            except (Interruption, StoreError) as raised:
+                failure = raised
+        if isinstance(failure, Interruption):
+            return _answer_interruption(failure)
+        return _answer_outage(failure)
+
+    # Flask has no other place for it.
+    app.handle_user_exception = handle_user_exception  # type: ignore[method-assign]
 
 
 def _abandon_failures(app: Flask) -> None:

@@ -323,7 +323,7 @@ class FlaskSession(SessionMixin):
             return Unwritten()
         self._load()
         put = self._put(keep)
-        removed = self._removed.intersection(keep)
+        removed = frozenset(self._removed.intersection(keep))
         if not put and not removed:
             return Unwritten()
         session = self.request_session.session()

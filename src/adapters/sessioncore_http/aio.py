@@ -153,8 +153,7 @@ class AsyncRequestSession(Exchange):
                 )
                 if outcome == Inactive(InactiveReason.ABSENT):
                     outcome = await self._moved()
-                # What signed in or out meanwhile knows better.
-                self._outcome = self._outcome or outcome
+                return self._settled(outcome)
         return self._outcome
 
     async def session(self) -> Session | None:

@@ -358,6 +358,12 @@ class Exchange:
             if name.lower() != "access-control-allow-credentials"
         ]
 
+    def _settled(self, outcome: AuthenticationOutcome) -> AuthenticationOutcome:
+        # What signed in or out while the store was asked knows better.
+        if self._outcome is None:
+            self._outcome = outcome
+        return self._outcome
+
     def _session_of(self, outcome: AuthenticationOutcome) -> Session | None:
         return outcome.session if isinstance(outcome, Active) else None
 

@@ -118,8 +118,7 @@ class RequestSession(Exchange):
                 )
                 if outcome == Inactive(InactiveReason.ABSENT):
                     outcome = self._moved()
-                # What signed in or out meanwhile knows better.
-                self._outcome = self._outcome or outcome
+                return self._settled(outcome)
         return self._outcome
 
     def session(self) -> Session | None:
