@@ -401,6 +401,17 @@ def test_whatever_may_have_ended_it_is_a_cause(cause: Operation) -> None:
     assert not found
 
 
+def test_a_client_that_noticed_a_retired_id_may_have_died_before_it_told() -> None:
+    used = [seen(1, 2, renewed=SECOND_ID), seen(2, 3, SECOND_ID)]
+    untold = done("authenticate", 4, None, Verdict.PENDING, given={"id": FIRST, "passive": False})
+    lost = gone(5, 6, SECOND_ID)
+    assert not breaks(deaths.PROMISE, history(login(0, 1), *used, untold, lost))
+    assert breaks(deaths.PROMISE, history(login(0, 1), *used, lost))
+    # With the current id nothing can be noticed.
+    current = done("authenticate", 4, None, Verdict.PENDING, given={"id": SECOND_ID})
+    assert breaks(deaths.PROMISE, history(login(0, 1), *used, current, lost))
+
+
 def test_a_cause_that_came_later_is_none() -> None:
     signed_out = done("logout", 4, 5, given={"id": FIRST}, ended=False)
     assert breaks(deaths.PROMISE, history(login(0, 1), gone(2, 3), signed_out))

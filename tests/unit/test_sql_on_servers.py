@@ -767,3 +767,16 @@ def whole_table(connection: Connection, statement: str, parameters: Any) -> bool
         lines = [line for (line,) in plan if "Seq Scan" in line]
         return any(tables.data.name not in line for line in lines)
     return any(row.type in {"ALL", "index"} and row.table != tables.data.name for row in plan)
+
+
+@pytest.mark.parametrize("driver", [Driver("postgresql", "asyncpg", by_tasks=True)], ids=str)
+def test_what_asyncpg_raises_while_it_connects_is_an_outage(database: Database) -> None:
+    # SQLAlchemy wraps nothing of it. So does a server that hangs up just then.
+    def hang_up(*_: object) -> None:
+        raise driver.InterfaceError("connection is closed")
+
+    store = database.store()
+    driver: Any = getattr(database.engine.dialect.loaded_dbapi, "asyncpg")  # noqa: B009 - untyped
+    event.listen(database.engine, "connect", hang_up)
+    with pytest.raises(StoreUnavailable):
+        store.find(Locator(Epoch(bytes(16)), bytes(6)))

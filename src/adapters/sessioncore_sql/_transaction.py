@@ -150,7 +150,11 @@ def faults(dialect: Dialect) -> tuple[type[Exception], ...]:
     """
     What may come out of a database call: not every dialect wraps all that its driver raises.
     """
-    return (SQLAlchemyError, OSError, EOFError, dialect.loaded_dbapi.Error)
+    module = dialect.loaded_dbapi
+    # asyncpg's own, which SQLAlchemy lets through while a connection is being set up.
+    driver = getattr(module, "asyncpg", None)
+    own = () if driver is None else (driver.PostgresError, driver.InterfaceError)
+    return (SQLAlchemyError, OSError, EOFError, module.Error, *own)
 
 
 def is_lost(error: Exception) -> bool:

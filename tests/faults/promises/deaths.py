@@ -5,7 +5,8 @@ Whoever acknowledged a sign-in has to keep it. An operation may find a session
 
 1.  *gone*, if something told that it ended it, or something of unknown fate may have:
     a logout, a revocation, a "sign out everywhere", a password change, a sign-in of
-    the same user that may have evicted it, or a sign-in that found it expired;
+    the same user that may have evicted it, a sign-in that found it expired, or an
+    operation with an id that may have been replaced, whose client died before it told;
 2.  *idle* or *too old*, if enough time has passed by some clock of the run;
 3.  *superseded* or *reused* under an id, if that may have been replaced: its successor
     was used, or the session was rotated.
@@ -69,6 +70,7 @@ class _Causes:
         self._all_ended: dict[str, int] = {}
         self._in_doubt: dict[str, int] = {}
         self._sign_ins: dict[str, list[Operation]] = defaultdict(list)
+        self._untold: dict[str, list[Operation]] = defaultdict(list)
         self._rotations: dict[str, int] = {}
         self._uses: dict[str, int] = {}
         self._successors: dict[str, str] = {}
@@ -89,6 +91,8 @@ class _Causes:
                 case _:
                     pass
         in_doubt = operation.is_open or operation.lost
+        if operation.is_open and operation.presented is not None:
+            self._untold[operation.presented.life].append(operation)
         if operation.name in _EVERYWHERE and user is not None and (operation.ok or in_doubt):
             self._all_ended.setdefault(user, call)
         if operation.name in SIGN_INS and user is not None:
@@ -130,6 +134,9 @@ class _Causes:
                 or self.is_too_old(sign_in, presented.life)
             ):
                 return "expired"
+        for look in self._untold.get(presented.life, ()):
+            if look.call < operation.end and self.of_retirement(look):
+                return "reused, and whoever noticed never told"
         return None
 
     def of_retirement(self, operation: Operation) -> bool:
