@@ -1,0 +1,3 @@
+"""
+Where sessioncore stands: beside the bare client library, and beside what people use instead.
+"""

@@ -1,0 +1,69 @@
+"""
+What was measured, in words and as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.goals import GOALS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from benchmarks.measure import Figure
+
+_LIBRARIES: Final = ("redis", "hiredis", "sqlalchemy", "psycopg", "asyncpg", "pymysql", "asyncmy")
+
+
+def line(figure: Figure) -> str:
+    """
+    Say one figure in one line.
+    """
+    quartiles = "" if figure.low is None else f"  ({_number(figure.low)} to {_number(figure.high)})"
+    compared = "" if figure.ratio is None else f"  x{figure.ratio:.2f} of {figure.against}"
+    return f"{figure.name:58} {_number(figure.value):>9} {figure.unit}{quartiles}{compared}"
+
+
+def goals(figures: Iterable[Figure]) -> str:
+    """
+    Make the table of goals, in Markdown.
+    """
+    found = {each.name: each for each in figures}
+    rows = ["", "| measure | goal | measured | met |", "|---|---|---|---|"]
+    for goal in GOALS:
+        measured = goal.measured(found)
+        bound = f"{'at most' if goal.at_most else 'at least'} {goal.bound:g}"
+        if measured is None:
+            rows.append(f"| {goal.measure} | {bound} | not measured | |")
+        else:
+            met = "yes" if goal.is_met(measured) else "**no**"
+            rows.append(f"| {goal.measure} | {bound} | {_number(measured)} | {met} |")
+    return "\n".join(rows)
+
+
+def as_json(figures: Sequence[Figure], *, quick: bool) -> str:
+    """
+    Make the raw results, with what they were measured on.
+    """
+    return json.dumps(
+        {
+            "quick": quick,
+            "python": platform.python_version(),
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "cores": os.cpu_count(),
+            "libraries": {name: version(name) for name in _LIBRARIES},
+            "figures": [each.as_json() for each in figures],
+        },
+        indent=1,
+    )
+
+
+def _number(number: float | None) -> str:
+    if number is None:
+        return ""
+    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
