@@ -21,6 +21,7 @@ from sessioncore.decisions import (
     Accept,
     Deny,
     Standing,
+    copy_suffices,
     decide_absence,
     decide_admission,
     decide_authentication,
@@ -65,11 +66,13 @@ from sessioncore.outcomes import (
     Rotated,
     SessionGone,
     Throttled,
+    make_active,
 )
 from sessioncore.ports import (
     Admission,
     DataWrite,
     PasswordCheck,
+    RecallsSessions,
     ThrottleKey,
     ThrottleScope,
 )
@@ -182,6 +185,7 @@ class AsyncAuthService:
             raise TypeError("credentials and passwords are given together or not at all")
         self._context = Context(policy, clock, entropy, events, login_window)
         self._sessions = sessions
+        self._recall = sessions.recall if isinstance(sessions, RecallsSessions) else None
         self._credentials = credentials
         self._passwords = passwords
         self._throttle = throttle or AsyncInProcessLoginThrottle()
@@ -474,13 +478,15 @@ class AsyncAuthService:
         *,
         arrived_at: datetime | None = None,
         passive: bool = False,
+        from_store: bool = False,
+        with_data: bool = False,
     ) -> AuthenticationOutcome:
         """
         Say whose session the cookie stands for, if it stands for a live one.
 
-        One read of the store. At most one write, when being seen or a renewal
-        has to be recorded; if that write fails, the session is live all the
-        same and the next request takes care of it.
+        One read of the store, or none with a near cache. At most one write,
+        when being seen or a renewal has to be recorded; if that write fails,
+        the session is live all the same and the next request takes care of it.
 
         Args:
             cookie: The text of the session cookie, or ``None``.
@@ -491,6 +497,14 @@ class AsyncAuthService:
 
             passive: Do not count this as a sign of life: polling, for example,
                 should not keep a session alive.
+
+            from_store: Read the store also where a near cache holds a copy: before
+                anything sensitive. See :attr:`Active.is_copy
+                <sessioncore.outcomes.Active.is_copy>`.
+
+            with_data: Read the session's data as well, in the same round trip, for
+                ``Active.data``. If a value cannot be read there is none, and
+                :meth:`read_data` says so.
 
         Returns:
             ``Active``, with a new id to set if ``renewed`` is not ``None``; or
@@ -504,15 +518,23 @@ class AsyncAuthService:
         if presented is None:
             return Inactive(decide_absence(cookie))
         now = self._context.now()
+        if self._recall is not None and not (from_store or with_data):
+            copy = self._recall(presented.locator)
+            if copy is not None and copy_suffices(
+                copy, presented, self._context.policies, now, passive=passive
+            ):
+                return make_active(copy, is_copy=True)
         arrived_at = self._context.arrival(arrived_at, now)
         tries = UPKEEP_TRIES
         while True:
-            judged = await self._judge(presented, now, arrived_at, passive=passive)
+            judged = await self._judge(
+                presented, now, arrived_at, passive=passive, with_data=with_data
+            )
             if isinstance(judged, Inactive):
                 return judged
-            session, accepted = judged
+            session, accepted, data = judged
             if not accepted.writes:
-                return self._active(session, renewed_id(session, presented), arrived_at)
+                return self._active(session, data, renewed_id(session, presented), arrived_at)
             kept = upkeep(
                 session,
                 presented,
@@ -533,18 +555,25 @@ class AsyncAuthService:
             if accepted.standing is Standing.SUCCESSOR and (stored or unknown):
                 self._context.renewed(kept)
             if stored:
-                return self._active(kept, renewed_id(kept, presented), arrived_at)
+                return self._active(kept, data, renewed_id(kept, presented), arrived_at)
             if tries == 0:
                 # What was read was live. A successor that is not known to be
                 # stored is never answered; the next request will bring it.
                 self._context.upkeep_skipped(session)
-                return self._active(session, None, arrived_at)
+                return self._active(session, data, None, arrived_at)
 
-    def _active(self, session: Session, renewed: SessionId | None, arrived_at: datetime) -> Active:
+    def _active(
+        self,
+        session: Session,
+        data: Mapping[str, Json] | None,
+        renewed: SessionId | None,
+        arrived_at: datetime,
+    ) -> Active:
         if renewed is None:
-            return Active(session)
+            return make_active(session, data=data)
         answer_by = arrived_at + self._context.policies.require(session.policy).grace
-        return Active(session, renewed, self._context.persistence(session), answer_by)
+        persist_for = self._context.persistence(session)
+        return make_active(session, renewed, persist_for, answer_by, data=data)
 
     async def recheck(self, session: Session) -> AuthenticationOutcome:
         """
@@ -573,11 +602,21 @@ class AsyncAuthService:
         return Active(now) if expired is None else Inactive(expired)
 
     async def _judge(
-        self, presented: SessionId, now: datetime, arrived_at: datetime, *, passive: bool
-    ) -> tuple[Session, Accept] | Inactive:
+        self,
+        presented: SessionId,
+        now: datetime,
+        arrived_at: datetime,
+        *,
+        passive: bool,
+        with_data: bool = False,
+    ) -> tuple[Session, Accept, Mapping[str, Json] | None] | Inactive:
         for _ in range(TRIES):
+            data: Mapping[str, Json] | None = None
             try:
-                session = await self._sessions.find(presented.locator)
+                if with_data:
+                    session, data = await self._find_with_data(presented.locator)
+                else:
+                    session = await self._sessions.find(presented.locator)
             except CorruptRecord:
                 self._context.unusable(presented.locator, InactiveReason.UNREADABLE)
                 return Inactive(InactiveReason.UNREADABLE)
@@ -587,7 +626,7 @@ class AsyncAuthService:
             if session is None:
                 return Inactive(InactiveReason.UNKNOWN)
             if isinstance(judgement, Accept):
-                return session, judgement
+                return session, judgement, data
             if judgement.reason is InactiveReason.POLICY_UNKNOWN:
                 self._context.unusable(presented.locator, judgement.reason)
             if judgement.reason is not InactiveReason.REUSED or await self._end_reused(
@@ -595,6 +634,19 @@ class AsyncAuthService:
             ):
                 return Inactive(judgement.reason)
         raise StoreUnavailable("the session changes faster than it can be judged")
+
+    async def _find_with_data(
+        self, locator: Locator
+    ) -> tuple[Session | None, Mapping[str, Json] | None]:
+        try:
+            found = await self._sessions.find_with_data(locator)
+            if found is None:
+                return None, None
+            session, data = found
+            return session, {key: decode_value(datum.value) for key, datum in data.items()}
+        except CorruptRecord:
+            # A value that cannot be read signs nobody out.
+            return await self._sessions.find(locator), None
 
     async def _end_reused(self, session: Session, judgement: Deny) -> bool:
         # False: somebody changed the session since it was judged. Judge it again.
@@ -614,7 +666,8 @@ class AsyncAuthService:
         Tell whether identity was proven recently enough for a sensitive operation.
 
         Args:
-            session: What :meth:`authenticate` returned for this request.
+            session: What :meth:`authenticate` returned for this request; with a near
+                cache, what it returned ``from_store``.
 
             max_age: How old the proof may be; by default the
                 ``reauthentication_age`` of the session's policy.
@@ -677,7 +730,7 @@ class AsyncAuthService:
             )
             if isinstance(judged, Inactive):
                 return judged
-            session, accepted = judged
+            session, accepted, _ = judged
             hindrance = decide_rotation(session, accepted, methods)
             if hindrance is not None:
                 return Inactive(hindrance)
@@ -794,7 +847,7 @@ class AsyncAuthService:
         )
         if isinstance(judged, Inactive):
             return judged
-        session, _ = judged
+        session, _, _ = judged
         user_id = session.user_id
         if user_id is None:
             return Inactive(InactiveReason.ANONYMOUS)
@@ -909,7 +962,7 @@ class AsyncAuthService:
             )
             if isinstance(judged, Inactive):
                 break
-            session, accepted = judged
+            session, accepted, _ = judged
             if session.subject != subject or decide_rotation(session, accepted, methods):
                 break
             # The family goes with the session, so that a logout which found it

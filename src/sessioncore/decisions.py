@@ -44,6 +44,12 @@ The roster (ADR-0014)
     13. Dead and unreadable sessions are always evicted, and so is the session
         that the browser held before.
     14. The limit counts live sessions under the same policy name.
+
+Copies (ADR-0035)
+    15. A copy that a near cache holds speaks only for a current id with nothing else
+        going on: nothing pending, nothing previous for twice its ``grace``, nothing due,
+        nothing expired. In all other cases the store is asked, so that no copy ever refuses
+        or ends anything.
 """
 
 from __future__ import annotations
@@ -72,6 +78,8 @@ COLLECTION_MARGIN: Final = timedelta(minutes=5)
 """How long a record is kept beyond its expiry, so that no store with a clock of
 its own discards a session that the domain would still call live."""
 
+_MICROSECOND: Final = timedelta(microseconds=1)
+
 
 def to_milliseconds(instant: datetime) -> datetime:
     """
@@ -86,7 +94,7 @@ def to_milliseconds(instant: datetime) -> datetime:
     if instant.tzinfo is None:
         raise ValueError("an instant needs a time zone")
     instant = instant.astimezone(UTC)
-    return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
+    return instant - _MICROSECOND * (instant.microsecond % 1000)
 
 
 class Standing(enum.Enum):
@@ -122,6 +130,9 @@ class Accept:
         Whether the record is to be changed. All changes are one ``replace``.
         """
         return self.touch or self.draw or self.standing is Standing.SUCCESSOR
+
+
+_AS_IT_STANDS: Final = Accept(Standing.CURRENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,21 +193,27 @@ def decide_authentication(
 
         passive: Do not record being seen: the request is not a sign of life.
     """
-    if session is None or not was_issued(session, presented):
+    if session is None:
+        return Deny(InactiveReason.UNKNOWN)
+    digest = presented.digest
+    is_current = compare_digest(session.current, digest)
+    # The digest of an id covers its family, too.
+    if not is_current and not was_issued(session, presented):
         return Deny(InactiveReason.UNKNOWN)
     policy = policies.get(session.policy)
     dead = decide_expiry(session, policy, now)
     if dead is not None or policy is None:
         return Deny(dead or InactiveReason.POLICY_UNKNOWN)
     touch = not passive and now - session.last_seen_at >= policy.touch_interval
-    digest = presented.digest
-    age = arrived_at - session.changed_at
-    if compare_digest(session.current, digest):
+    if is_current:
         draw = _renewal_is_due(session, policy, now)
+        if not touch and not draw:
+            return _AS_IT_STANDS
         # A write that happens anyway records being seen for free.
-        return Accept(Standing.CURRENT, touch=touch or (draw and not passive), draw=draw)
+        return Accept(Standing.CURRENT, touch=not passive, draw=draw)
     if session.pending is not None and compare_digest(session.pending.digest, digest):
         return Accept(Standing.SUCCESSOR, touch=not passive)
+    age = arrived_at - session.changed_at
     if (
         session.previous is not None
         and compare_digest(session.previous, digest)
@@ -206,6 +223,21 @@ def decide_authentication(
     if age < 2 * policy.grace:
         return Deny(InactiveReason.SUPERSEDED)
     return Deny(InactiveReason.REUSED, end=policy.on_reuse is OnReuse.END)
+
+
+def copy_suffices(
+    copy: Session, presented: SessionId, policies: Policies, now: datetime, *, passive: bool = False
+) -> bool:
+    """
+    Tell whether a copy of the record is enough to call *presented* active (rule 15).
+    """
+    if copy.pending is not None:
+        return False
+    policy = policies.get(copy.policy)
+    if policy is None or (copy.previous is not None and now - copy.changed_at < 2 * policy.grace):
+        return False
+    judgement = decide_authentication(copy, presented, policies, now, now, passive=passive)
+    return isinstance(judgement, Accept) and not judgement.writes
 
 
 def was_issued(session: Session, presented: SessionId) -> bool:

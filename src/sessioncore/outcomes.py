@@ -8,8 +8,10 @@ outcome is then a type error in your code and not a surprise (ADR-0015).
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from sessioncore.values import maker
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +82,17 @@ class Active:
     answer_by: datetime | None = None
     """Until when a response that carries *renewed* may start: the end of the grace of this
     request. A later one leaves it out, and the next request brings it again."""
+
+    is_copy: bool = False
+    """Whether this was answered from a copy that a near cache holds, and may be as old as its
+    bound. Before anything sensitive, ask again with ``from_store=True``."""
+
+    data: Mapping[str, Json] | None = field(default=None, repr=False)
+    """The session's data, if they were asked for with ``with_data=True`` and can be read."""
+
+
+make_active: Final = maker(Active)
+"""Make an :class:`Active`, quickly."""
 
 
 @dataclass(frozen=True, slots=True)

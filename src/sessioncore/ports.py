@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -344,6 +344,21 @@ class SessionStore(Protocol):
         """
         ...
 
+    def find_with_data(self, locator: Locator, /) -> tuple[Session, Mapping[str, Datum]] | None:
+        """
+        Return a session together with its data, both as they were at one moment.
+
+        What :meth:`find` and :meth:`read_data` say, in one round trip and under the laws of
+        :meth:`find`: for apps that need both on every request.
+
+        Raises:
+            StoreUnavailable: The store did not answer.
+
+            CorruptRecord: The record or a stored value cannot be read. The other may be
+                sound: ask for it alone.
+        """
+        ...
+
     def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """
         Change the data of one session, key by key, as one step.
@@ -462,6 +477,14 @@ class AsyncSessionStore(Protocol):
         """
         ...
 
+    async def find_with_data(
+        self, locator: Locator, /
+    ) -> tuple[Session, Mapping[str, Datum]] | None:
+        """
+        See :meth:`SessionStore.find_with_data`.
+        """
+        ...
+
     async def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """
         See :meth:`SessionStore.write_data`.
@@ -471,6 +494,105 @@ class AsyncSessionStore(Protocol):
     async def purge(self, before: datetime, limit: int, /) -> Purged:
         """
         See :meth:`SessionStore.purge`.
+        """
+        ...
+
+
+@runtime_checkable
+class RecallsSessions(Protocol):
+    """
+    A session store that keeps copies in this process, and can answer from them.
+
+    Law 2 holds for every operation of such a store: ``find`` reads what is stored.
+    This is a question of its own, which only :meth:`AuthService.authenticate
+    <sessioncore.service.AuthService.authenticate>` asks, and what it makes of the answer
+    is decided by rule 15 of :mod:`sessioncore.decisions`. See :mod:`sessioncore_near_cache`.
+    """
+
+    def recall(self, locator: Locator, /) -> Session | None:
+        """
+        Return a copy of what was stored no longer ago than a stated bound.
+
+        Never waits for anything, so that both services call it.
+
+        Returns:
+            ``None`` if there is no copy, or none that is known to be recent enough. That
+            says nothing about the session.
+        """
+        ...
+
+
+class InvalidationListener(Protocol):
+    """
+    Who is told by an :class:`InvalidationFeed`. Its methods may be called from any thread.
+    """
+
+    heartbeat: float
+    """After how many seconds the feed is to prove anew that nothing is missing."""
+
+    patience: float
+    """How many seconds such a proof may take before the feed counts as broken."""
+
+    @property
+    def has_enough(self) -> bool:
+        """
+        Whether nobody listens any more: return from :meth:`InvalidationFeed.follow`.
+        """
+        ...
+
+    def now(self) -> float:
+        """
+        Return the present, in seconds of the clock by which :meth:`complete` is understood.
+        """
+        ...
+
+    def changed(self, topic: bytes, /) -> None:
+        """
+        Something under that topic was written, by whomever.
+        """
+        ...
+
+    def complete(self, until: float, /) -> None:
+        """
+        Everything that was written before *until* has been told.
+        """
+        ...
+
+    def doubtful(self) -> None:
+        """
+        Something may have been written that was not told.
+        """
+        ...
+
+
+class InvalidationFeed(Protocol):
+    """
+    Tells at once what changes in a store, whoever changes it.
+
+    Laws:
+
+    1.  Once :meth:`follow` has called ``complete`` for the first time, every write that
+        changes what an id stands for, or ends a session, is followed by ``changed`` with
+        its topic. The mere record of being seen may be left out.
+    2.  ``complete(until)`` is called only when every change that the store carried out
+        before *until* has been told: for instance because a message of one's own, sent at
+        *until* through the same ordered channel, has come back.
+    3.  Where that can no longer be said, :meth:`follow` raises or calls ``doubtful``.
+    """
+
+    def topic(self, locator: Locator, /) -> bytes:
+        """
+        Return under which topic changes of that session are told. Maybe others' as well.
+        """
+        ...
+
+    def follow(self, listener: InvalidationListener, /) -> None:
+        """
+        Listen and tell, until the listener has enough or the channel breaks. Blocks.
+
+        Raises:
+            StoreUnavailable: The channel could not be opened, is broken, or did not
+                prove within the listener's ``patience`` that it is not.
         """
         ...
 

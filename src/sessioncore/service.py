@@ -20,6 +20,7 @@ from sessioncore.decisions import (
     Accept,
     Deny,
     Standing,
+    copy_suffices,
     decide_absence,
     decide_admission,
     decide_authentication,
@@ -64,11 +65,13 @@ from sessioncore.outcomes import (
     Rotated,
     SessionGone,
     Throttled,
+    make_active,
 )
 from sessioncore.ports import (
     Admission,
     DataWrite,
     PasswordCheck,
+    RecallsSessions,
     ThrottleKey,
     ThrottleScope,
 )
@@ -160,6 +163,7 @@ class AuthService:
             raise TypeError("credentials and passwords are given together or not at all")
         self._context = Context(policy, clock, entropy, events, login_window)
         self._sessions = sessions
+        self._recall = sessions.recall if isinstance(sessions, RecallsSessions) else None
         self._credentials = credentials
         self._passwords = passwords
         self._throttle = throttle or InProcessLoginThrottle()
@@ -449,13 +453,15 @@ class AuthService:
         *,
         arrived_at: datetime | None = None,
         passive: bool = False,
+        from_store: bool = False,
+        with_data: bool = False,
     ) -> AuthenticationOutcome:
         """
         Say whose session the cookie stands for, if it stands for a live one.
 
-        One read of the store. At most one write, when being seen or a renewal
-        has to be recorded; if that write fails, the session is live all the
-        same and the next request takes care of it.
+        One read of the store, or none with a near cache. At most one write,
+        when being seen or a renewal has to be recorded; if that write fails,
+        the session is live all the same and the next request takes care of it.
 
         Args:
             cookie: The text of the session cookie, or ``None``.
@@ -466,6 +472,14 @@ class AuthService:
 
             passive: Do not count this as a sign of life: polling, for example,
                 should not keep a session alive.
+
+            from_store: Read the store also where a near cache holds a copy: before
+                anything sensitive. See :attr:`Active.is_copy
+                <sessioncore.outcomes.Active.is_copy>`.
+
+            with_data: Read the session's data as well, in the same round trip, for
+                ``Active.data``. If a value cannot be read there is none, and
+                :meth:`read_data` says so.
 
         Returns:
             ``Active``, with a new id to set if ``renewed`` is not ``None``; or
@@ -479,15 +493,21 @@ class AuthService:
         if presented is None:
             return Inactive(decide_absence(cookie))
         now = self._context.now()
+        if self._recall is not None and not (from_store or with_data):
+            copy = self._recall(presented.locator)
+            if copy is not None and copy_suffices(
+                copy, presented, self._context.policies, now, passive=passive
+            ):
+                return make_active(copy, is_copy=True)
         arrived_at = self._context.arrival(arrived_at, now)
         tries = UPKEEP_TRIES
         while True:
-            judged = self._judge(presented, now, arrived_at, passive=passive)
+            judged = self._judge(presented, now, arrived_at, passive=passive, with_data=with_data)
             if isinstance(judged, Inactive):
                 return judged
-            session, accepted = judged
+            session, accepted, data = judged
             if not accepted.writes:
-                return self._active(session, renewed_id(session, presented), arrived_at)
+                return self._active(session, data, renewed_id(session, presented), arrived_at)
             kept = upkeep(
                 session,
                 presented,
@@ -508,18 +528,25 @@ class AuthService:
             if accepted.standing is Standing.SUCCESSOR and (stored or unknown):
                 self._context.renewed(kept)
             if stored:
-                return self._active(kept, renewed_id(kept, presented), arrived_at)
+                return self._active(kept, data, renewed_id(kept, presented), arrived_at)
             if tries == 0:
                 # What was read was live. A successor that is not known to be
                 # stored is never answered; the next request will bring it.
                 self._context.upkeep_skipped(session)
-                return self._active(session, None, arrived_at)
+                return self._active(session, data, None, arrived_at)
 
-    def _active(self, session: Session, renewed: SessionId | None, arrived_at: datetime) -> Active:
+    def _active(
+        self,
+        session: Session,
+        data: Mapping[str, Json] | None,
+        renewed: SessionId | None,
+        arrived_at: datetime,
+    ) -> Active:
         if renewed is None:
-            return Active(session)
+            return make_active(session, data=data)
         answer_by = arrived_at + self._context.policies.require(session.policy).grace
-        return Active(session, renewed, self._context.persistence(session), answer_by)
+        persist_for = self._context.persistence(session)
+        return make_active(session, renewed, persist_for, answer_by, data=data)
 
     def recheck(self, session: Session) -> AuthenticationOutcome:
         """
@@ -548,11 +575,21 @@ class AuthService:
         return Active(now) if expired is None else Inactive(expired)
 
     def _judge(
-        self, presented: SessionId, now: datetime, arrived_at: datetime, *, passive: bool
-    ) -> tuple[Session, Accept] | Inactive:
+        self,
+        presented: SessionId,
+        now: datetime,
+        arrived_at: datetime,
+        *,
+        passive: bool,
+        with_data: bool = False,
+    ) -> tuple[Session, Accept, Mapping[str, Json] | None] | Inactive:
         for _ in range(TRIES):
+            data: Mapping[str, Json] | None = None
             try:
-                session = self._sessions.find(presented.locator)
+                if with_data:
+                    session, data = self._find_with_data(presented.locator)
+                else:
+                    session = self._sessions.find(presented.locator)
             except CorruptRecord:
                 self._context.unusable(presented.locator, InactiveReason.UNREADABLE)
                 return Inactive(InactiveReason.UNREADABLE)
@@ -562,7 +599,7 @@ class AuthService:
             if session is None:
                 return Inactive(InactiveReason.UNKNOWN)
             if isinstance(judgement, Accept):
-                return session, judgement
+                return session, judgement, data
             if judgement.reason is InactiveReason.POLICY_UNKNOWN:
                 self._context.unusable(presented.locator, judgement.reason)
             if judgement.reason is not InactiveReason.REUSED or self._end_reused(
@@ -570,6 +607,17 @@ class AuthService:
             ):
                 return Inactive(judgement.reason)
         raise StoreUnavailable("the session changes faster than it can be judged")
+
+    def _find_with_data(self, locator: Locator) -> tuple[Session | None, Mapping[str, Json] | None]:
+        try:
+            found = self._sessions.find_with_data(locator)
+            if found is None:
+                return None, None
+            session, data = found
+            return session, {key: decode_value(datum.value) for key, datum in data.items()}
+        except CorruptRecord:
+            # A value that cannot be read signs nobody out.
+            return self._sessions.find(locator), None
 
     def _end_reused(self, session: Session, judgement: Deny) -> bool:
         # False: somebody changed the session since it was judged. Judge it again.
@@ -589,7 +637,8 @@ class AuthService:
         Tell whether identity was proven recently enough for a sensitive operation.
 
         Args:
-            session: What :meth:`authenticate` returned for this request.
+            session: What :meth:`authenticate` returned for this request; with a near
+                cache, what it returned ``from_store``.
 
             max_age: How old the proof may be; by default the
                 ``reauthentication_age`` of the session's policy.
@@ -651,7 +700,7 @@ class AuthService:
             )
             if isinstance(judged, Inactive):
                 return judged
-            session, accepted = judged
+            session, accepted, _ = judged
             hindrance = decide_rotation(session, accepted, methods)
             if hindrance is not None:
                 return Inactive(hindrance)
@@ -764,7 +813,7 @@ class AuthService:
         judged = self._judge(presented, now, self._context.arrival(arrived_at, now), passive=True)
         if isinstance(judged, Inactive):
             return judged
-        session, _ = judged
+        session, _, _ = judged
         user_id = session.user_id
         if user_id is None:
             return Inactive(InactiveReason.ANONYMOUS)
@@ -877,7 +926,7 @@ class AuthService:
             )
             if isinstance(judged, Inactive):
                 break
-            session, accepted = judged
+            session, accepted, _ = judged
             if session.subject != subject or decide_rotation(session, accepted, methods):
                 break
             # The family goes with the session, so that a logout which found it

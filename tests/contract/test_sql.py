@@ -13,10 +13,13 @@ from contextlib import (
 )
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import pytest
+from hypothesis import settings
 from sqlalchemy import Engine
 
+from servers import IN_MEMORY
 from sessioncore.testing import (
     AsyncCredentialStoreContract,
     AsyncSessionStoreContract,
@@ -41,7 +44,7 @@ class TestSqlSessionStore(SessionStoreContract):
     @contextmanager
     def new_store(self) -> Generator[SqlSessionStore]:
         with (
-            TemporaryDirectory() as folder,
+            TemporaryDirectory(dir=IN_MEMORY) as folder,
             SqlSessionStore.connect(f"sqlite:///{folder}/sessions.db") as store,
         ):
             yield store
@@ -55,9 +58,12 @@ class TestSqlSessionStore(SessionStoreContract):
 
 @pytest.mark.store("SQLite", "aiosqlite")
 class TestAsyncSqlSessionStore(AsyncSessionStoreContract):
+    # The statements are those of the other store, which is quicker to try.
+    properties: ClassVar = settings(AsyncSessionStoreContract.properties, max_examples=12)
+
     @asynccontextmanager
     async def new_store(self) -> AsyncGenerator[AsyncSqlSessionStore]:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(dir=IN_MEMORY) as folder:
             url = f"sqlite+aiosqlite:///{folder}/sessions.db"
             async with AsyncSqlSessionStore.connect(url) as store:
                 yield store
@@ -76,7 +82,7 @@ class TestSqlCredentialStore(CredentialStoreContract):
     @contextmanager
     def new_store(self) -> Generator[SqlCredentialStore]:
         with (
-            TemporaryDirectory() as folder,
+            TemporaryDirectory(dir=IN_MEMORY) as folder,
             SqlCredentialStore.connect(f"sqlite:///{folder}/users.db") as store,
         ):
             yield store
@@ -94,7 +100,7 @@ class TestSqlCredentialStore(CredentialStoreContract):
 class TestAsyncSqlCredentialStore(AsyncCredentialStoreContract):
     @asynccontextmanager
     async def new_store(self) -> AsyncGenerator[AsyncSqlCredentialStore]:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(dir=IN_MEMORY) as folder:
             url = f"sqlite+aiosqlite:///{folder}/users.db"
             async with AsyncSqlCredentialStore.connect(url) as store:
                 yield store

@@ -1288,6 +1288,70 @@ class DeleteUserDeletesTheSessionsLast(MemorySessionStore):
             return super().admit(session, evicted, version, at)
 
 
+# --- broken find_with_data ------------------------------------------------------------
+
+Found = tuple[Session, Mapping[str, Datum]] | None
+
+
+@fails("a_session_is_found_with_its_data")
+class FindsWithTheDataOfAll(MemorySessionStore):
+    def find_with_data(self, locator: Locator, /) -> Found:
+        found = super().find_with_data(locator)
+        if found is None:
+            return None
+        every = [kept.data for kept in self._of_epoch[locator.epoch].slots.values()]
+        return found[0], {key: datum for data in every for key, datum in data.items()}
+
+
+@fails("a_session_is_found_with_its_data")
+class FindsWhatWasStoredFirst(MemorySessionStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: dict[Locator, Session] = {}
+
+    def find_with_data(self, locator: Locator, /) -> Found:
+        found = super().find_with_data(locator)
+        return found and (self.first.setdefault(locator, found[0]), found[1])
+
+
+@fails("a_session_without_data_is_found_with_none")
+class FindsOnlyWhatHasData(MemorySessionStore):
+    def find_with_data(self, locator: Locator, /) -> Found:
+        found = super().find_with_data(locator)
+        return found if found is not None and found[1] else None
+
+
+@fails("what_is_not_found_is_not_found_with_data_either")
+class RemembersWhatItFoundWithData(MemorySessionStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[Locator, Found] = {}
+
+    def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
+        written = super().write_data(locator, change)
+        self.found[locator] = super().find_with_data(locator)
+        return written
+
+    def find_with_data(self, locator: Locator, /) -> Found:
+        return super().find_with_data(locator) or self.found.get(locator)
+
+
+@fails("a_session_is_never_found_without_the_data_that_it_had")
+class FindsTheSessionAndThenTheData(MemorySessionStore):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gap = Gap()
+
+    def find_with_data(self, locator: Locator, /) -> Found:
+        session = self.find(locator)
+        self.gap.stand()
+        return None if session is None else (session, self.read_data(locator) or {})
+
+    def delete(self, locator: Locator, expected: Session | None = None, /) -> bool:
+        with self.gap.slip_in():
+            return super().delete(locator, expected)
+
+
 # --- broken data ----------------------------------------------------------------------
 
 

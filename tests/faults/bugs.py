@@ -13,14 +13,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from faults import leaks
-from faults.config import DEFAULT, STRICT
+from faults import leaks, near
+from faults.config import DEFAULT, STRICT, Times
 from faults.history import SECOND
 from faults.promises import (
+    copies,
     data,
     deaths,
     everywhere,
@@ -37,8 +39,22 @@ from sessioncore import AuthService
 from sessioncore.errors import OutcomeUnknown, StoreError, StoreUnavailable
 from sessioncore.outcomes import DataChanged, LoggedOut, SessionGone, Throttled
 from sessioncore.policy import Policies
-from sessioncore.ports import Admission, Reservation, ThrottleKey
+from sessioncore.ports import (
+    Admission,
+    InvalidationFeed,
+    InvalidationListener,
+    Reservation,
+    SessionStore,
+    ThrottleKey,
+)
 from sessioncore.session import DataChange, Locator, Session, Subject
+from sessioncore_near_cache import NearCache
+
+FAST: Final = Times(idle=700, absolute=1_800, touch=60, renewal=240, grace=90)
+"""Where much happens at a time."""
+
+CALM: Final = Times(idle=20_000, absolute=40_000, touch=5_000, renewal=10_000)
+"""Where little is written, so that copies are there for long."""
 
 Parts = dict[str, Any]
 """The arguments of a service."""
@@ -288,6 +304,113 @@ class _LateThrottle:
         self._throttle.reset(reservation)
 
 
+# -- Bugs of near caches ---------------------------------------------------------------
+
+
+class _Feed:
+    """
+    A feed of which a subclass changes something.
+    """
+
+    def __init__(self, feed: InvalidationFeed) -> None:
+        self.feed = feed
+
+    def topic(self, locator: Locator, /) -> bytes:
+        return self.feed.topic(locator)
+
+    def follow(self, listener: InvalidationListener, /) -> None:
+        self.feed.follow(listener)
+
+
+class _HushedFeed(_Feed):
+    """
+    Listens again when the channel has broken, and tells nobody that it had.
+    """
+
+    def follow(self, listener: InvalidationListener) -> None:
+        while not listener.has_enough:
+            with suppress(StoreUnavailable):
+                self.feed.follow(listener)
+
+
+class _FeedByArrival(_Feed):
+    """
+    Takes whatever it hears, however late, for a proof that it has heard everything.
+    """
+
+    def follow(self, listener: InvalidationListener) -> None:
+        self.feed.follow(_ByArrival(listener))
+
+
+class _ByArrival:
+    def __init__(self, listener: InvalidationListener) -> None:
+        self._listener = listener
+        self.heartbeat = listener.heartbeat
+        self.patience = 20 * listener.patience
+        self.now = listener.now
+        self.doubtful = listener.doubtful
+
+    @property
+    def has_enough(self) -> bool:
+        return self._listener.has_enough
+
+    def changed(self, topic: bytes) -> None:
+        self._listener.changed(topic)
+        self.complete(self._listener.now())
+
+    def complete(self, until: float) -> None:
+        self._listener.complete(max(until, self._listener.now()))
+
+
+class _Unmarked(NearCache):
+    """
+    Keeps what it read, whatever was told meanwhile.
+    """
+
+    def find(self, locator: Locator, /) -> Session | None:
+        session = self.store.find(locator)
+        time.sleep(0.03)
+        self._following.copies.end(self._following.begin(locator), session)
+        return session
+
+
+class _Unforgetful(NearCache):
+    """
+    Leaves it to the feed to tell of what this process itself ended.
+    """
+
+    def delete(self, locator: Locator, expected: Session | None = None, /) -> bool:
+        return self.store.delete(locator, expected)
+
+    def delete_user(self, subject: Subject, /) -> int:
+        return self.store.delete_user(subject)
+
+    def restart(self, old: Session, new: Session, /) -> Locator | None:
+        return self.store.restart(old, new)
+
+
+class _CopiesFirst(AuthService):
+    """
+    Asks copies also for whom they are not good enough.
+    """
+
+    def authenticate(self, cookie: str | None, **named: Any) -> Any:
+        named["from_store"] = False
+        return super().authenticate(cookie, **named)
+
+
+def _without_bound(store: SessionStore, feed: InvalidationFeed, staleness: timedelta) -> NearCache:
+    return NearCache(store, feed, max_staleness=6 * staleness)
+
+
+def _fed_by(kind: Callable[[InvalidationFeed], InvalidationFeed]) -> near.Maker:
+    return lambda store, feed, staleness: near.usual(store, kind(feed), staleness)
+
+
+def _kind(kind: type[NearCache]) -> near.Maker:
+    return lambda store, feed, staleness: kind(store, feed, max_staleness=staleness)
+
+
 # -- The list --------------------------------------------------------------------------
 
 
@@ -297,6 +420,10 @@ def _with(name: str, wrap: Callable[[Any], Any]) -> Callable[[Parts], AuthServic
         return AuthService(**wrapped)
 
     return plant
+
+
+def _unchanged(parts: Parts) -> AuthService:
+    return AuthService(**parts)
 
 
 def _sessions(wrapper: Callable[[Any], Any]) -> Callable[[Parts], AuthService]:
@@ -340,6 +467,22 @@ class Bug:
     pace: float = 0.02
     """How fast sessions have to come and go."""
 
+    near: near.Maker | None = None
+    """Makes the near cache that it is in, or before."""
+
+    times: Times = FAST
+    rest: float = 0.2
+    """See :class:`faults.campaign.Plan`."""
+
+
+def _near(
+    faults: tuple[str, ...],
+    maker: near.Maker,
+    *,
+    plant: Callable[[Parts], AuthService] = _unchanged,
+) -> Bug:
+    return Bug(plant, copies.PROMISE, faults, pace=0.4, near=maker, times=CALM, rest=0.4)
+
 
 LOST: Final = ("replies", "more replies")
 
@@ -361,6 +504,12 @@ BUGS: Final[Mapping[str, Bug]] = {
     "answers from a cache": Bug(_sessions(_CachingFind), outages.PROMISE, ("refusing",)),
     "guesses counted late": Bug(_with("throttle", _LateThrottle), guesses.PROMISE),
     "ids in the log": Bug(_service(_TalkativeService), leaks.PROMISE),
+    "doubt hushed up": _near(("feed refusing",), _fed_by(_HushedFeed)),
+    "complete by arrival": _near(("feed slow",), _fed_by(_FeedByArrival)),
+    "bound ignored": _near(("feed black hole",), _without_bound),
+    "reads not marked": _near((), _kind(_Unmarked)),
+    "own endings not forgotten": _near(("feed slow",), _kind(_Unforgetful)),
+    "copies in place of the store": _near((), near.usual, plant=_service(_CopiesFirst)),
 }
 
 
@@ -369,3 +518,10 @@ def planted(bug: str | None, parts: Parts) -> AuthService:
     Make a service for threads, with a bug or without.
     """
     return AuthService(**parts) if bug is None else BUGS[bug].plant(parts)
+
+
+def near_cache_with(bug: str | None) -> near.Maker:
+    """
+    Tell how near caches are made for threads, with a bug or without.
+    """
+    return (None if bug is None else BUGS[bug].near) or near.usual

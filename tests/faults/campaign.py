@@ -9,16 +9,16 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from faults import leaks
 from faults.arenas import Arena
 from faults.clients import ClientProcess, Clients
-from faults.config import ASYNCIO, PACE, THREADS, USUAL, Config, Times, rules
-from faults.history import SECOND, History, Journal, read, until
+from faults.config import ASYNCIO, PACE, THREADS, Config, Times, rules
+from faults.history import SECOND, History, Journal, Verdict, read, until
 from faults.nemesis import Nemesis
 from faults.promises import CHECKERS, Violation, broken
 from faults.world import World, secrets_in
@@ -28,6 +28,16 @@ OUTPUT: Final = "output"
 """The folders of a run."""
 
 CLIENTS_THAT_FAIL: Final = "clients come to their end"
+COPIES_ANSWER: Final = "copies answer"
+
+COPIES: Final = "from a copy"
+"""What authentications that were answered from one are counted under."""
+
+COPIES_IN_TROUBLE: Final = "from a copy in trouble"
+"""The same, while stores or feeds were out of reach."""
+
+_NEAR: Final = 2
+"""How many clients have a near cache, where there is a feed: one of each flavour."""
 
 _WRITTEN_BY_NOW: Final = SECOND // 10
 
@@ -60,7 +70,12 @@ class Plan:
     rest: float = 0.8
     """Seconds between two faults, at most."""
 
-    times: Times = USUAL
+    times: Times | None = None
+    """By default those of the arena."""
+
+    near: bool = True
+    """Whether some clients have near caches, where there is a feed."""
+
     faults: tuple[str, ...] | None = None
     """Which of the arena's; all by default."""
 
@@ -95,9 +110,7 @@ class Result:
         """
         The same for each use case.
         """
-        return Counter(
-            (operation.name, operation.verdict.value) for operation in self.history.operations
-        )
+        return _counted(self.history)
 
     @property
     def faults(self) -> Counter[str]:
@@ -105,6 +118,18 @@ class Result:
         How many faults of each kind there were.
         """
         return Counter(fault.kind for fault in self.history.faults)
+
+
+def _counted(history: History) -> Counter[tuple[str, str]]:
+    counted = Counter((operation.name, operation.verdict.value) for operation in history.operations)
+    troubles = [fault for fault in history.faults if fault.down or fault.deaf]
+    for operation in history.operations:
+        if operation.is_copy:
+            counted[COPIES, Verdict.OK.value] += 1
+            counted[COPIES_IN_TROUBLE, Verdict.OK.value] += any(
+                fault.start < operation.call and operation.end < fault.stop for fault in troubles
+            )
+    return counted
 
 
 def run(arena: Arena, plan: Plan, folder: Path) -> Result:
@@ -132,7 +157,8 @@ def _run(arena: Arena, plan: Plan, folder: Path, secret: Path) -> Result:
     configs = [_config(number, arena, plan, histories, secret) for number in range(plan.clients)]
     journal = Journal(histories / "nemesis.jsonl")
     skews = {config.name: config.skew for config in configs}
-    journal.write(line="rules", rules=rules(plan.times, skews).to_json())
+    told = rules(plan.times or arena.times, skews, arena.store.get("near", {}).get("staleness", 0))
+    journal.write(line="rules", rules=told.to_json())
     world = World(secret)
     arena.add_users(world)
     world.close()
@@ -157,8 +183,15 @@ def _run(arena: Arena, plan: Plan, folder: Path, secret: Path) -> Result:
             for number, end in enumerate(ends)
             if end != 0
         ),
+        *_idle_copies(plan, arena, history),
     ]
     return Result(arena.name, plan, history, violations)
+
+
+def _idle_copies(plan: Plan, arena: Arena, history: History) -> Iterator[Violation]:
+    expected = plan.near and "near" in arena.store
+    if expected and not any(operation.is_copy for operation in history.operations):
+        yield Violation(COPIES_ANSWER, "no near cache answered anything")
 
 
 def _leaks(arena: Arena, folder: Path, secret: Path) -> list[Violation]:
@@ -202,8 +235,9 @@ class _Over:
     def _has_shown_something(self) -> bool:
         if not self._plan.at_least:
             return True
-        done = Counter(each.name for each in self._history().operations if each.ok)
-        return all(done[name] >= least for name, least in self._plan.at_least.items())
+        done = _counted(self._history())
+        least = self._plan.at_least.items()
+        return all(done[name, Verdict.OK.value] >= number for name, number in least)
 
 
 def _config(number: int, arena: Arena, plan: Plan, histories: Path, secret: Path) -> Config:
@@ -212,15 +246,19 @@ def _config(number: int, arena: Arena, plan: Plan, histories: Path, secret: Path
         name=f"c{number}",
         seed=plan.seed,
         flavour=THREADS if by_threads else ASYNCIO,
-        store=arena.store,
+        store=arena.store if plan.near and number < _NEAR else _far(arena),
         histories=str(histories),
         private=str(secret),
         workers=plan.workers,
         skew=_SKEW if number == _SKEWED else 0,
-        times=plan.times,
+        times=plan.times or arena.times,
         pace=plan.pace,
         bug=plan.bug,
     )
+
+
+def _far(arena: Arena) -> dict[str, Any]:
+    return {name: value for name, value in arena.store.items() if name != "near"}
 
 
 def _sweep(arena: Arena, plan: Plan, histories: Path, output: Path, secret: Path) -> int | None:
@@ -229,10 +267,10 @@ def _sweep(arena: Arena, plan: Plan, histories: Path, output: Path, secret: Path
             name="sweep",
             seed=plan.seed,
             flavour=THREADS,
-            store=arena.store,
+            store=_far(arena),
             histories=str(histories),
             private=str(secret),
-            times=plan.times,
+            times=plan.times or arena.times,
             sweep=True,
         ),
         output,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import stores
-from faults.bugs import planted
+from faults.bugs import near_cache_with, planted
 from faults.config import ASYNCIO, GUESS_LIMIT, Config, SharedClock, policies
 from faults.hashing import AsyncQuickHasher, QuickHasher
 from faults.history import Journal
@@ -41,6 +41,9 @@ from sessioncore.throttle import (
 )
 
 _PATIENCE_FOR_THE_LAST = 30.0
+
+_RETURNS = 0.25
+"""How often those with near caches ask for what was just ended."""
 
 
 class Client:
@@ -80,7 +83,8 @@ class Client:
         self._over.set()
 
     def _run_threads(self) -> None:
-        with stores.for_threads(self._config.store) as (sessions, credentials):
+        near_cache = near_cache_with(self._config.bug)
+        with stores.for_threads(self._config.store, near_cache) as (sessions, credentials):
             parts: dict[str, Any] = {
                 "sessions": probed_sessions(sessions, self._brake),
                 "credentials": probed_credentials(credentials, self._brake),
@@ -129,13 +133,17 @@ class Client:
                 service,
                 Recorder(self._journal, name),
                 self._forks(name),
-                World(Path(self._config.private)),
+                self._world(),
                 random.Random(f"{self._config.seed}/{name}"),
                 policies=self._policies,
                 clock=self._clock,
                 pace=self._config.pace,
                 cancels=self._config.flavour == ASYNCIO,
             )
+
+    def _world(self) -> World:
+        returns = _RETURNS if "near" in self._config.store else 0.0
+        return World(Path(self._config.private), returns)
 
     def _forks(self, name: str) -> Callable[[str], Recorder]:
         numbers = count()

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import monotonic_ns
 from typing import Any, Final
 
-from faults.history import MILLISECOND, Rules
+from faults.history import MILLISECOND, SECOND, Rules
 from sessioncore.policy import OnLimit, Policies, Policy
 from sessioncore.throttle import GuessLimit
 
@@ -48,6 +48,8 @@ class Times:
 
 
 USUAL: Final = Times()
+LONGER: Final = Times(touch=700, renewal=1_500)
+"""Where copies answer: they do so only while nothing is due, and have to grow stale first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ def policies(times: Times) -> Policies:
     )
 
 
-def rules(times: Times, skews: dict[str, int]) -> Rules:
+def rules(times: Times, skews: dict[str, int], staleness: float = 0.0) -> Rules:
     """
     Return the same for checkers.
 
@@ -147,6 +149,8 @@ def rules(times: Times, skews: dict[str, int]) -> Rules:
         times: The figures of the policies.
 
         skews: By how many milliseconds the clock of each client is ahead.
+
+        staleness: The bound of near caches, in seconds.
     """
     by_name = policies(times)
     delays = [GUESS_LIMIT.delay_after(GUESS_LIMIT.free + number) for number in range(8)]
@@ -159,4 +163,5 @@ def rules(times: Times, skews: dict[str, int]) -> Rules:
         skews={name: skew * MILLISECOND for name, skew in skews.items()},
         free_guesses=GUESS_LIMIT.free,
         guess_delays=tuple(delay // timedelta(microseconds=1) * 1_000 for delay in delays),
+        staleness=round(staleness * SECOND),
     )

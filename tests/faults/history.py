@@ -129,6 +129,13 @@ class Operation:
         return self.verdict in {Verdict.UNKNOWN, Verdict.PENDING, Verdict.CRASHED}
 
     @property
+    def is_copy(self) -> bool:
+        """
+        Whether it was answered from a copy that a near cache held.
+        """
+        return bool(self.got.get("copy"))
+
+    @property
     def reason(self) -> str:
         """
         Why it was not ok.
@@ -210,6 +217,9 @@ class Fault:
     down: bool = False
     """Whether no client could have had any answer of the store between the two."""
 
+    deaf: bool = False
+    """Whether no near cache could have heard of the store through its feed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -234,11 +244,20 @@ class Rules:
     guess_delays: tuple[int, ...]
     """How long to wait after the last free guess, after the next, and so on."""
 
+    staleness: int = 0
+    """How old an answer from a copy may be."""
+
     def skew(self, operation: Operation) -> int:
         """
         How far ahead the clock was by which *operation* was judged.
         """
         return self.skews.get(operation.client.partition("+")[0], 0)
+
+    def since(self, operation: Operation) -> int:
+        """
+        From when on that may have been so which *operation* saw.
+        """
+        return operation.call - (self.staleness if operation.is_copy else 0)
 
     @property
     def most_ahead(self) -> int:
@@ -267,6 +286,7 @@ class Rules:
             "skews": dict(self.skews),
             "free_guesses": self.free_guesses,
             "guess_delays": list(self.guess_delays),
+            "staleness": self.staleness,
         }
 
     @classmethod
@@ -360,7 +380,13 @@ def read(folder: Path) -> History:
                         operations.append(_operation(called, line))
                     case "fault":
                         faults.append(
-                            Fault(line["kind"], line["start"], line["stop"], down=line["down"])
+                            Fault(
+                                line["kind"],
+                                line["start"],
+                                line["stop"],
+                                down=line["down"],
+                                deaf=line.get("deaf", False),
+                            )
                         )
                     case "rules":
                         rules = Rules.from_json(line["rules"])

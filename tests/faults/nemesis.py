@@ -67,7 +67,7 @@ class Nemesis:
         self.pause(self.chance.uniform(least, most))
 
     @contextmanager
-    def writes_down(self, kind: str, *, down: bool = False) -> Generator[None]:
+    def writes_down(self, kind: str, *, down: bool = False, deaf: bool = False) -> Generator[None]:
         """
         Write down a fault that lasts as long as this context.
 
@@ -76,13 +76,17 @@ class Nemesis:
 
             down: Whether the store answers nobody from the beginning of the
                 context to its end.
+
+            deaf: Whether no feed of a near cache hears anything meanwhile.
         """
         start = time.monotonic_ns()
         try:
             yield
         finally:
             stop = time.monotonic_ns()
-            self._journal.write(line="fault", kind=kind, start=start, stop=stop, down=down)
+            self._journal.write(
+                line="fault", kind=kind, start=start, stop=stop, down=down, deaf=deaf
+            )
 
 
 def hold_writes(nemesis: Nemesis) -> None:

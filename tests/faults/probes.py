@@ -20,8 +20,10 @@ from sessioncore.ports import (
     AsyncCredentialStore,
     AsyncSessionStore,
     CredentialStore,
+    RecallsSessions,
     SessionStore,
 )
+from sessioncore.session import Locator, Session
 
 WRITES: Final = frozenset(
     {
@@ -114,6 +116,24 @@ class _AsyncProbe:
         return call
 
 
+class _RecallingProbe(_Probe):
+    """
+    Passes on what copies say as well.
+    """
+
+    def recall(self, locator: Locator) -> Session | None:
+        return cast("RecallsSessions", self._store).recall(locator)
+
+
+class _AsyncRecallingProbe(_AsyncProbe):
+    """
+    Passes on what copies say as well, which nobody waits for.
+    """
+
+    def recall(self, locator: Locator) -> Session | None:
+        return cast("RecallsSessions", self._store).recall(locator)
+
+
 def _lost(name: str) -> None:
     if name in WRITES:
         notes.get().lost.append(name)
@@ -128,7 +148,8 @@ def probed_sessions(store: SessionStore, brake: Brake) -> SessionStore:
     """
     Return *store* behind a probe.
     """
-    return cast("SessionStore", _Probe(store, brake))
+    kind = _RecallingProbe if isinstance(store, RecallsSessions) else _Probe
+    return cast("SessionStore", kind(store, brake))
 
 
 def probed_credentials(store: CredentialStore, brake: Brake) -> CredentialStore:
@@ -142,7 +163,8 @@ def probed_async_sessions(store: AsyncSessionStore, brake: Brake) -> AsyncSessio
     """
     Return *store* behind a probe.
     """
-    return cast("AsyncSessionStore", _AsyncProbe(store, brake))
+    kind = _AsyncRecallingProbe if isinstance(store, RecallsSessions) else _AsyncProbe
+    return cast("AsyncSessionStore", kind(store, brake))
 
 
 def probed_async_credentials(store: AsyncCredentialStore, brake: Brake) -> AsyncCredentialStore:

@@ -226,9 +226,10 @@ def described(outcome: object) -> tuple[Verdict, dict[str, Any]]:
                 "user": session.user_id,
                 "policy": session.policy,
             }
-        case Active(session=session, renewed=renewed):
+        case Active(session=session, renewed=renewed, is_copy=is_copy):
             renewal = {} if renewed is None else {"renewed": named(renewed)}
-            return Verdict.OK, {"user": session.user_id, **renewal}
+            copied = {"copy": True} if is_copy else {}
+            return Verdict.OK, {"user": session.user_id, **renewal, **copied}
         case Rotated(session_id=session_id, session=session):
             return Verdict.OK, {"id": named(session_id), "user": session.user_id}
         case PasswordChanged(kept=kept) | LoggedOutEverywhere(kept=kept):

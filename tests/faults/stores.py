@@ -3,7 +3,8 @@ How a client process opens the stores that its configuration names.
 
 ``{"redis": url, "cluster": bool, "wait_replicas": n}`` or ``{"sentinels": [...],
 "name": ...}`` or ``{"sql": url, "async": url}`` for sessions; credentials are always
-``{"credentials": url, "async credentials": url}``. ``deadline`` is in seconds.
+``{"credentials": url, "async credentials": url}``. ``deadline`` is in seconds. What
+``near`` says is in :mod:`faults.near`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from faults import near
 from sessioncore.ports import (
     AsyncCredentialStore,
     AsyncSessionStore,
@@ -37,9 +39,16 @@ from sessioncore_sql import (
 
 
 @contextmanager
-def for_threads(told: dict[str, Any]) -> Generator[tuple[SessionStore, CredentialStore]]:
+def for_threads(
+    told: dict[str, Any], near_cache: near.Maker = near.usual
+) -> Generator[tuple[SessionStore, CredentialStore]]:
     """
     Open the stores for threads.
+
+    Args:
+        told: What the configuration says.
+
+        near_cache: Makes the near cache, if there is to be one.
     """
     deadline = timedelta(seconds=told["deadline"])
     with ExitStack() as stack:
@@ -65,7 +74,10 @@ def for_threads(told: dict[str, Any]) -> Generator[tuple[SessionStore, Credentia
             sessions = SqlSessionStore(engine, deadline=deadline)
         engine = new_engine(told["credentials"], deadline=deadline)
         stack.callback(engine.dispose)
-        yield sessions, SqlCredentialStore(engine, deadline=deadline)
+        yield (
+            near.before(sessions, told, stack, near_cache),
+            SqlCredentialStore(engine, deadline=deadline),
+        )
 
 
 @asynccontextmanager
@@ -99,7 +111,10 @@ async def for_asyncio(
             sessions = AsyncSqlSessionStore(engine, deadline=deadline)
         engine = new_async_engine(told["async credentials"], deadline=deadline)
         stack.push_async_callback(engine.dispose)
-        yield sessions, AsyncSqlCredentialStore(engine, deadline=deadline)
+        yield (
+            await near.before_async(sessions, told, stack),
+            AsyncSqlCredentialStore(engine, deadline=deadline),
+        )
 
 
 def _of_sentinels(sentinel_class: Any, retry_class: Any, told: dict[str, Any]) -> Any:

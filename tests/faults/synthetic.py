@@ -17,6 +17,7 @@ RULES = Rules(
     skews={"fast": 5 * SECOND},
     free_guesses=3,
     guess_delays=(SECOND, 2 * SECOND),
+    staleness=1 * SECOND,
 )
 
 
@@ -81,6 +82,13 @@ def seen(call: float, back: float, presented: Named = FIRST, **more: Any) -> Ope
     An authentication.
     """
     return done("authenticate", call, back, given={"id": presented}, **more)
+
+
+def copied(call: float, back: float, presented: Named = FIRST, **more: Any) -> Operation:
+    """
+    An authentication that was answered from a copy, by another client than usual.
+    """
+    return seen(call, back, presented, copy=True, **{"worker": "c1.0", **more})
 
 
 def gone(call: float, back: float, presented: Named = FIRST, reason: str = "unknown") -> Operation:

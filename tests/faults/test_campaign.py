@@ -16,7 +16,7 @@ import pytest
 
 from faults.arenas import ARENAS
 from faults.arenas.redis import OneRedis
-from faults.campaign import Plan, Result, run
+from faults.campaign import COPIES, COPIES_IN_TROUBLE, Plan, Result, run
 from faults.clients import wait_until_stopped
 from faults.config import Times
 from faults.history import Verdict
@@ -42,8 +42,12 @@ AT_LEAST: Final = {
     "purge": 1,
 }
 
+AT_LEAST_WITH_COPIES: Final = {COPIES: 20, COPIES_IN_TROUBLE: 2}
+
 SECONDS: Final = {"redis": 10.0, "postgresql": 10.0, "mariadb": 10.0, "sqlite": 7.0}
 """The others are run by ``make faults``, and here for as short as they take to say anything."""
+
+WITH_FEEDS: Final = {"redis", "redis-sentinel", "postgresql"}
 
 SHORTLY: Final = 4.0
 PATIENCE: Final = 60.0
@@ -58,7 +62,8 @@ def test_all_promises_hold_while_everything_fails(store: str, tmp_path: Path) ->
     plan = Plan(
         seconds=SECONDS.get(store, SHORTLY),
         at_most=PATIENCE,
-        at_least=AT_LEAST if store in SECONDS else {"authenticate": 50, "login": 5},
+        at_least=(AT_LEAST if store in SECONDS else {"authenticate": 50, "login": 5})
+        | (AT_LEAST_WITH_COPIES if store in WITH_FEEDS else {}),
         seed="short",
         clients=3,
         rest=0.5,

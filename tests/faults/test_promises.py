@@ -14,6 +14,7 @@ from faults.history import SECOND, Fault, History, Operation, Verdict
 from faults.promises import (
     CHECKERS,
     broken,
+    copies,
     deaths,
     everywhere,
     guesses,
@@ -31,6 +32,7 @@ from faults.synthetic import (
     MOVED,
     SECOND_ID,
     an_id,
+    copied,
     data,
     done,
     gone,
@@ -453,6 +455,84 @@ def test_one_that_may_have_come_before_or_after_is_not(call: int, back: int) -> 
 def test_a_full_memory_that_keeps_a_session_from_ending_is_found() -> None:
     failed = done("logout", 3, 4, Verdict.UNAVAILABLE, given={"id": FIRST})
     assert breaks(outages.PROMISE, history(login(0, 1), failed, faults=(FULL,)))
+
+
+# -- Copies --------------------------------------------------------------------------------
+# They may be a second old.
+
+SIGNED_OUT = done("logout", 2, 3, given={"id": FIRST}, ended=True)
+EVERYWHERE = done("logout_everywhere", 2, 3, given={"user": "alice"}, kept=None)
+REVOKED = done("revoke", 2, 3, given={"user": "alice", "place": FIRST.place}, ended=True)
+ROTATED = done("rotate", 2, 3, given={"id": FIRST}, id=SECOND_ID)
+RENEWED = seen(2, 3, renewed=SECOND_ID)
+
+
+@pytest.mark.parametrize("end", [SIGNED_OUT, EVERYWHERE, REVOKED, ROTATED, RENEWED])
+def test_a_copy_may_be_as_old_as_the_bound_and_no_older(end: Operation) -> None:
+    assert keeps_all(history(login(0, 1), end, copied(4, 4.1)))
+    assert breaks(copies.PROMISE, history(login(0, 1), end, copied(4.1, 4.2)))
+
+
+def test_so_may_one_of_a_session_that_was_seen_to_be_gone() -> None:
+    evicted = login(2, 3, an_id(1, "other"), events=[("ended", FIRST.place, "evicted")])
+    assert keeps_all(history(login(0, 1), evicted, copied(4, 4.1)))
+    assert breaks(copies.PROMISE, history(login(0, 1), evicted, copied(4.1, 4.2)))
+
+
+def test_what_is_no_copy_is_no_older_than_its_call() -> None:
+    assert breaks(revocation.PROMISE, history(login(0, 1), SIGNED_OUT, seen(3.1, 3.2)))
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        replace(SIGNED_OUT, got={"ended": True, "events": [("ended", FIRST.place, "logout")]}),
+        EVERYWHERE,
+    ],
+)
+def test_who_ended_it_itself_has_no_copy_at_all(own: Operation) -> None:
+    here = copied(3.1, 3.2, worker="c0.1")
+    known = seen(1, 1.5)
+    assert breaks(copies.PROMISE, history(login(0, 1), known, own, here))
+    meanwhile = copied(2.9, 3.2, worker="c0.1")
+    elsewhere = copied(3.1, 3.2)
+    restarted = copied(3.1, 3.2, worker="c0+1.1")
+    for fine in (meanwhile, elsewhere, restarted):
+        assert keeps_all(history(login(0, 1), known, own, fine))
+
+
+def test_a_copy_that_answers_in_place_of_the_store_is_found() -> None:
+    given = {"id": FIRST, "from_store": True}
+    asked = done("authenticate", 2, 3, given=given, copy=True)
+    assert breaks(copies.PROMISE, history(login(0, 1), asked))
+
+
+def test_a_copy_records_no_sign_of_life() -> None:
+    assert breaks(timeouts.PROMISE, history(login(0, 1), copied(6, 7), seen(12, 13)))
+
+
+def test_a_copy_that_outlives_the_timeouts_is_found() -> None:
+    assert breaks(timeouts.PROMISE, history(login(0, 1), copied(11.5, 11.6)))
+
+
+def test_a_copy_may_answer_while_only_the_store_is_out_of_reach() -> None:
+    assert keeps_all(history(login(0, 1), copied(5, 5.5), faults=(DOWN,)))
+
+
+def test_in_silence_it_may_until_the_bound_is_over() -> None:
+    silence = replace(DOWN, deaf=True)
+    assert keeps_all(history(login(0, 1), copied(3, 3.1), faults=(silence,)))
+    assert breaks(outages.PROMISE, history(login(0, 1), copied(3.1, 3.2), faults=(silence,)))
+    assert keeps_all(history(login(0, 1), copied(3.1, 6.2), faults=(silence,)))
+
+
+def test_what_a_copy_saw_was_there_one_bound_before_for_certain() -> None:
+    ids = [an_id(1, f"life {number}") for number in range(3)]
+    logins = [login(number, number + 0.5, each) for number, each in enumerate(ids)]
+    early = [copied(3.4, 3.45, each) for each in ids]
+    assert not breaks(limit.PROMISE, history(*logins, *early))
+    late = [copied(3.6, 3.65, each) for each in ids]
+    assert breaks(limit.PROMISE, history(*logins, *late))
 
 
 # -- Guess limits ------------------------------------------------------------------------

@@ -243,9 +243,12 @@ class Worker:
         if life is None:
             return None
         text = self._id(life)
-        passive = self._chance.random() < 0.2
-        given = {"id": _name(text), "passive": passive}
-        outcome = await self._call("authenticate", given, text, passive=passive)
+        how: dict[str, Any] = {
+            "passive": self._chance.random() < 0.2,
+            "from_store": self._chance.random() < 0.1,
+        }
+        given = {"id": _name(text), **how}
+        outcome = await self._call("authenticate", given, text, **how)
         self._learn(text, outcome)
         if not isinstance(outcome, Active):
             return None

@@ -25,7 +25,6 @@ _REMEMBERED = 24
 """How many lives each client keeps in mind, so that they are used often."""
 
 _GOING_ON = 0.93
-"""How often a life is picked that is not known to be over."""
 
 
 @dataclass(slots=True)
@@ -52,13 +51,18 @@ class World:
 
     Args:
         path: The file that is shared.
+
+        returns: How often one is picked of the few lives that were over last: who holds
+            copies may not have noticed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, returns: float = 0.0) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        self._returns = returns
         self._read = 0
         self._half = b""
         self._lives: dict[bytes, Life] = {}
+        self._ended: deque[Life] = deque(maxlen=_REMEMBERED // 4)
         self._recent: deque[Life] = deque(maxlen=2 * _REMEMBERED)
         self.attempts: list[dict[str, Any]] = []
         """The latest, with the names by which histories know them."""
@@ -129,6 +133,8 @@ class World:
                 self._lives[family].ids.append(line["text"])
             case "over":
                 if (known := self._lives.get(_family(line["text"]))) is not None:
+                    if not known.over:
+                        self._ended.append(known)
                     known.over = True
             case "password":
                 self.passwords[line["user"]].append((line["name"], line["text"]))
@@ -141,6 +147,8 @@ class World:
         """
         Return a life: mostly a recent one that is not known to be over.
         """
+        if anonymous is None and self._ended and chance.random() < self._returns:
+            return chance.choice(self._ended)
         known = [
             life for life in self._recent if anonymous is None or (life.user is None) == anonymous
         ]

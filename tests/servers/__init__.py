@@ -3,6 +3,7 @@ Servers that tests start for themselves, as child processes, and stop again.
 """
 
 from .certificates import Certificates
+from .local import IN_MEMORY
 from .mariadb import MariaDbServer
 from .postgresql import PostgresServer
 from .proxy import Proxy, Weather
@@ -11,6 +12,7 @@ from .redis_server import RedisServer
 from .sentinel import Watched
 
 __all__ = [
+    "IN_MEMORY",
     "Certificates",
     "MariaDbServer",
     "PostgresServer",

@@ -170,8 +170,13 @@ class Proxy:
         *,
         replies: bool,
     ) -> None:
+        lost = False
         try:
             while chunk := await source.read(_CHUNK_BYTES):
+                # As TCP has it: nothing comes after what never came.
+                lost = lost or self._swallows(replies=replies)
+                if lost:
+                    continue
                 if replies and self._replies_to_lose:
                     self._replies_to_lose -= 1
                     self._reset(sink)
@@ -179,7 +184,7 @@ class Proxy:
                     self._lost.set()
                 elif replies and self._weather is Weather.DRIP:
                     await self._drip(chunk, sink)
-                elif not self._swallows(replies=replies):
+                else:
                     sink.write(chunk)
                     await sink.drain()
         except OSError:

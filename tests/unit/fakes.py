@@ -262,6 +262,10 @@ class JournalledSessionStore(MemorySessionStore):
         call = super().read_data
         return self._journal.step("read_data", (locator,), lambda: call(locator))
 
+    def find_with_data(self, locator: Locator, /) -> tuple[Session, Mapping[str, Datum]] | None:
+        call = super().find_with_data
+        return self._journal.step("find_with_data", (locator,), lambda: call(locator))
+
     def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         call = super().write_data
         return self._journal.step("write_data", (locator, change), lambda: call(locator, change))

@@ -89,8 +89,11 @@ def test_an_injected_clock_is_no_offence() -> None:
 
 # -- Ports ---------------------------------------------------------------------
 
-SINGLE = {"Clock", "Entropy", "EventSink"}
-"""Ports that never wait, so that one serves both services."""
+SINGLE = {
+    *("Clock", "Entropy", "EventSink", "RecallsSessions"),
+    *("InvalidationFeed", "InvalidationListener"),
+}
+"""Ports that never wait, and those of a thread beside, so that one serves both services."""
 
 TWICE = {"SessionStore", "CredentialStore", "PasswordHasher", "LoginThrottle"}
 """Ports that stand twice, for threads and for asyncio."""
@@ -105,6 +108,7 @@ OPERATIONS = {
     "delete",
     "delete_user",
     "read_data",
+    "find_with_data",
     "write_data",
     "purge",
 }

@@ -33,6 +33,7 @@ from sessioncore.decisions import (
     Admit,
     Deny,
     Standing,
+    copy_suffices,
     decide_absence,
     decide_admission,
     decide_authentication,
@@ -57,7 +58,8 @@ ENTROPY = SeededEntropy(11)
 OPENED_AT = datetime(2030, 1, 1, 12, tzinfo=UTC)
 ALICE = Subject.user("alice")
 EPOCH = Epoch(ENTROPY.draw(16))
-ID = SessionId(EPOCH, ENTROPY.draw(6), ENTROPY.draw(8), ENTROPY.draw(24))
+SLOT, FAMILY, SECRET = ENTROPY.draw(6), ENTROPY.draw(8), ENTROPY.draw(24)
+ID = SessionId(EPOCH, SLOT, FAMILY, SECRET)
 SALT = ENTROPY.draw(16)
 SUCCESSOR = ID.successor(SALT)
 STAMP = b"stamp-of"
@@ -195,8 +197,8 @@ def test_a_guess_does_not_learn_that_the_policy_is_unknown() -> None:
 
 
 def test_a_guess_with_the_right_secret_and_another_family_is_a_guess() -> None:
-    session = replace(a_session(), current=GUESS.digest)
-    assert judge(session, GUESS) == Deny(InactiveReason.UNKNOWN)
+    guess = SessionId(EPOCH, SLOT, bytes(8), SECRET)
+    assert judge(a_session(), guess) == Deny(InactiveReason.UNKNOWN)
 
 
 # -- Rule 2: what was issued once ----------------------------------------------
@@ -594,6 +596,92 @@ def test_reuse_is_judged_when_the_request_arrived() -> None:
 def test_a_previous_id_under_renewal_turned_off_still_has_its_grace() -> None:
     never = Policies(replace(POLICY, renewal_interval=None))
     assert judge(CONFIRMED, ID, GRACE - MILLISECOND, policies=never) == Accept(Standing.PREVIOUS)
+
+
+def test_the_previous_id_is_kept_by_writes_for_requests_that_arrived_in_its_grace() -> None:
+    touched = kept_up(CONFIRMED, Accept(Standing.CURRENT, touch=True), 10 * MINUTE)
+    assert judge(touched, ID, 11 * MINUTE, arrived=GRACE - MILLISECOND) == Accept(
+        Standing.PREVIOUS, touch=True
+    )
+
+
+# -- Rule 15: copies -----------------------------------------------------------
+
+
+def copy_answers(
+    copy: Session,
+    presented: SessionId = ID,
+    at: timedelta = timedelta(0),
+    policies: Policies = POLICIES,
+    *,
+    passive: bool = False,
+) -> bool:
+    return copy_suffices(copy, presented, policies, OPENED_AT + at, passive=passive)
+
+
+def test_a_copy_answers_for_the_current_id() -> None:
+    assert copy_answers(a_session())
+
+
+@pytest.mark.parametrize("presented", [GUESS, RETIRED, SUCCESSOR])
+def test_a_copy_answers_for_no_other_id(presented: SessionId) -> None:
+    assert not copy_answers(a_session(), presented)
+
+
+@pytest.mark.parametrize("presented", [ID, SUCCESSOR])
+def test_a_copy_with_a_pending_successor_answers_for_nobody(presented: SessionId) -> None:
+    assert not copy_answers(a_session(pending=PENDING), presented)
+
+
+@pytest.mark.parametrize("presented", [ID, SUCCESSOR])
+def test_a_copy_with_a_previous_id_that_may_still_arrive_answers_for_nobody(
+    presented: SessionId,
+) -> None:
+    assert not copy_answers(CONFIRMED, presented, 2 * GRACE - MILLISECOND)
+
+
+def test_a_copy_with_a_previous_id_from_long_ago_answers_for_the_current_one() -> None:
+    assert copy_answers(CONFIRMED, SUCCESSOR, 2 * GRACE)
+    assert not copy_answers(CONFIRMED, ID, 2 * GRACE)
+
+
+def test_a_copy_does_not_answer_when_being_seen_is_to_be_recorded() -> None:
+    assert copy_answers(a_session(), at=MINUTE - MILLISECOND)
+    assert not copy_answers(a_session(), at=MINUTE)
+    assert copy_answers(a_session(), at=MINUTE, passive=True)
+
+
+@pytest.mark.parametrize("passive", [False, True])
+def test_a_copy_does_not_answer_when_a_renewal_is_due(*, passive: bool) -> None:
+    copy = seen(OPENED_AT + 15 * MINUTE)
+    assert copy_answers(copy, at=15 * MINUTE - MILLISECOND, passive=passive)
+    assert not copy_answers(copy, at=15 * MINUTE, passive=passive)
+
+
+def test_a_copy_does_not_answer_for_what_has_expired() -> None:
+    assert not copy_answers(a_session(), at=30 * MINUTE, passive=True)
+    assert not copy_answers(seen(OPENED_AT + 12 * HOUR), at=12 * HOUR, passive=True)
+
+
+def test_a_copy_does_not_answer_under_a_policy_that_is_gone() -> None:
+    assert not copy_answers(a_session(policy="gone"))
+
+
+@given(
+    st.sampled_from([ID, SUCCESSOR, RETIRED, GUESS]),
+    st.booleans(),
+    st.booleans(),
+    st.timedeltas(timedelta(0), 13 * HOUR),
+    st.booleans(),
+)
+def test_where_a_copy_answers_the_record_itself_would_have_said_the_same(
+    presented: SessionId, pending: bool, previous: bool, at: timedelta, passive: bool
+) -> None:
+    copy = a_session(
+        pending=PENDING if pending else None, previous=RETIRED.digest if previous else None
+    )
+    if copy_answers(copy, presented, at, passive=passive):
+        assert judge(copy, presented, at, passive=passive) == Accept(Standing.CURRENT)
 
 
 # -- Rules 11 and 12: rotation -------------------------------------------------

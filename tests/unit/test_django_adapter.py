@@ -386,11 +386,11 @@ class World:
         return len(self.auth.sessions_of(str(self.alice.pk)))
 
     def take_store_down(self) -> None:
-        for name in ("find", "read_data", "open_epoch"):
+        for name in ("find", "find_with_data", "read_data", "open_epoch"):
             self.journal.always(name, fails(StoreUnavailable("down, for a test")))
 
     def bring_store_up(self) -> None:
-        for name in ("find", "read_data", "open_epoch"):
+        for name in ("find", "find_with_data", "read_data", "open_epoch"):
             self.journal.always(name, goes_through)
 
 
@@ -1030,7 +1030,7 @@ def test_an_error_report_shows_neither_id_nor_password(
     world: World, browser: Client, does: Callable[[HttpRequest], None], *, debug: bool
 ) -> None:
     signs_in(browser)
-    for name in ("find", "open_epoch"):
+    for name in ("find", "find_with_data", "open_epoch"):
         world.journal.always(name, fails(StoreUnavailable("down, for a test")))
     request = RequestFactory().get("/", headers={"Cookie": f"{COOKIE}={held(browser)}"})
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from fakes import fails, loses_reply
+from fakes import expect, fails, loses_reply
 from flask import (
     Blueprint,
     Flask,
@@ -40,19 +40,23 @@ from flask.typing import ResponseReturnValue
 from flask.views import MethodView, View
 from jinja2 import DictLoader
 from markupsafe import Markup
+from near_caches import HandFeed
 from werkzeug.exceptions import NotFound
 from werkzeug.test import TestResponse
 
 from sessioncore import (
+    AuthService,
     DataTooLarge,
     InvalidData,
     LoggedIn,
     OutcomeUnknown,
     Rotated,
+    SessionId,
     StoreError,
     StoreUnavailable,
 )
 from sessioncore.session import DataChange
+from sessioncore_argon2 import Argon2PasswordHasher
 from sessioncore_flask import (
     FlaskSession,
     Sessions,
@@ -63,7 +67,8 @@ from sessioncore_flask import (
 )
 from sessioncore_flask.migration import FlaskSessions
 from sessioncore_http import Edge, Interruption, ResponseStarted, SynchronizerToken
-from web.shop import MINUTE, PASSWORD, USER_ID, USERNAME, Shop
+from sessioncore_near_cache import NearCache
+from web.shop import CHEAP, MINUTE, PASSWORD, POLICY, USER_ID, USERNAME, Shop
 from web.visitor import COOKIE, SetCookie
 
 ORIGIN = "http://localhost"
@@ -477,7 +482,7 @@ def test_a_template_that_looks_reads_once(app: Flask, shop: Shop) -> None:
     shop.journal.forget()
     answer = client.get("/")
     assert answer.text == f"A1{USER_ID}"
-    assert shop.journal.names() == ["find", "read_data"]
+    assert shop.journal.names() == ["find_with_data"]
     assert answer.headers["Vary"] == "Cookie"
     assert answer.headers["Cache-Control"] == "no-store"
 
@@ -1111,6 +1116,79 @@ def test_a_visitors_session_that_ended_meanwhile_takes_nothing(app: Flask, shop:
     assert cookies_of(answer) == []
 
 
+@pytest.fixture
+def near(shop: Shop) -> Iterator[NearCache]:
+    feed = HandFeed()
+    with NearCache(shop.sessions, feed, max_staleness=MINUTE) as near:
+        near.find(expect(SessionId, SessionId.parse("A" * 72)).locator)
+        feed.wait_until_followed()
+        yield near
+        feed.end()
+
+
+@pytest.fixture
+def app_with_copies(shop: Shop, near: NearCache, edge: Edge) -> Flask:
+    app = bare()
+    auth = AuthService(
+        sessions=near,
+        credentials=shop.credentials,
+        passwords=Argon2PasswordHasher(CHEAP),
+        policy=POLICY,
+        clock=shop.clock,
+    )
+    Sessions(app, auth=auth, edge=edge)
+
+    @app.get("/me")
+    def me() -> str:
+        return str(current_session.user_id())
+
+    @app.get("/put")
+    @login_required
+    def put() -> str:
+        session["a"] = 1
+        shown = f"of {len(current_session.sessions())}"
+        if "end" in request.args:
+            current_session.logout()
+        return shown
+
+    return app
+
+
+def copied(app: Flask) -> FlaskClient:
+    """
+    A browser that is signed in, by a session with a copy.
+    """
+    client = app.test_client()
+    client.post("/sign-in")
+    assert client.get("/me").text == USER_ID
+    return client
+
+
+def test_what_is_put_by_a_copy_goes_where_the_session_is(app_with_copies: Flask) -> None:
+    client = copied(app_with_copies)
+    assert client.get("/put").text == "of 1"
+    assert data_of(client) == {"a": 1}
+
+
+def test_a_session_of_which_only_a_copy_was_left_takes_nothing(
+    app_with_copies: Flask, shop: Shop, near: NearCache
+) -> None:
+    client = copied(app_with_copies)
+    shop.auth.logout_everywhere(USER_ID)
+    hits = near.statistics().hits
+    answer = client.get("/put")
+    assert near.statistics().hits == hits + 1
+    assert (answer.status_code, code_of(answer)) == (401, "sign-in-required")
+    assert cookies_of(answer) == []
+
+
+def test_who_signs_out_by_a_copy_loses_what_was_put(app_with_copies: Flask, shop: Shop) -> None:
+    client = copied(app_with_copies)
+    assert client.get("/put?end").text == "of 1"
+    assert data_of(client) == {}
+    assert shop.auth.sessions_of(USER_ID) == ()
+
+
 def test_to_remove_what_is_gone_does_no_harm(app: Flask, shop: Shop) -> None:
     @app.get("/")
     def index() -> str:
@@ -1164,7 +1242,7 @@ def test_a_superseded_id_writes_nothing_and_leaves_the_better_one_alone(
     assert (answer.status_code, code_of(answer)) == (409, "try-again")
     assert client.get("/look").text == "{}"
     assert cookies_of(answer) == []
-    assert set(shop.journal.names()) == {"find"}
+    assert set(shop.journal.names()) == {"find_with_data"}
 
 
 # -- Outages -------------------------------------------------------------------------
@@ -1274,7 +1352,7 @@ def test_handlers_of_the_app_win(shop: Shop, edge: Edge, early: bool) -> None:
     assert client.get("/account").text == "mine: sign-in-required"
     assert client.post("/sign-in", headers=FOREIGN).text == "mine: cross-origin"
     client.get("/put")
-    shop.journal.next("read_data", fails(StoreUnavailable("down")))
+    shop.journal.next("find_with_data", fails(StoreUnavailable("down")))
     assert client.get("/put").text == "mine: down"
     closed.clear()
     shop.journal.next("write_data", fails(StoreUnavailable("down")))

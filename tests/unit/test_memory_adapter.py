@@ -5,12 +5,15 @@ The memory stores, in what no contract can know: what they cost and what they ke
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from sessioncore.ports import Account, Admission
+from sessioncore.session import Locator, Session
 from sessioncore.testing.records import (
     LOGIN_WINDOW,
     NOW,
@@ -221,6 +224,54 @@ def test_an_epoch_is_purged_with_its_last_session() -> None:
     purged = store.purge(NOW + timedelta(days=2), 100)
     assert (purged.sessions, purged.epochs) == (1, 1)
     assert store.roster(session.subject).version == b""
+
+
+# --- what is found without the lock ---------------------------------------------------
+
+
+def test_finding_a_session_waits_for_nobody() -> None:
+    store = MemorySessionStore()
+    session = sign_in(store, a_user())
+    found: list[Session | None] = []
+    finding = threading.Thread(target=lambda: found.append(store.find(session.locator)))
+    with store._lock:
+        finding.start()
+        finding.join(10)
+        assert found == [session]
+
+
+def test_whoever_looks_in_the_midst_of_an_admission_finds_everything_as_it_was() -> None:
+    store, user = MemorySessionStore(), a_user()
+    evicted = [sign_in(store, user).locator for _ in range(3)]
+    session = a_session(user, evicted[0].epoch)
+    seen: list[list[bool]] = []
+
+    def look() -> list[bool]:
+        return [store.find(each) is not None for each in [*evicted, session.locator]]
+
+    class Watched(tuple[Locator, ...]):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[Locator]:
+            for each in super().__iter__():
+                seen.append(look())
+                yield each
+            seen.append(look())
+
+    assert store.admit(session, Watched(evicted), None, NOW) is Admission.ADMITTED
+    assert seen == [[True, True, True, False]] * 4
+    assert look() == [False, False, False, True]
+
+
+def test_a_session_of_another_epoch_is_not_evicted() -> None:
+    store = MemorySessionStore()
+    session, others = sign_in(store, a_user()), sign_in(store, a_user())
+    namesake = Locator(others.locator.epoch, session.locator.slot)
+    admitted = a_session(session.subject, session.locator.epoch)
+    evicted = (namesake, others.locator)
+    assert store.admit(admitted, evicted, None, NOW) is Admission.ADMITTED
+    assert store.find(session.locator) == session
+    assert store.find(others.locator) == others
 
 
 # --- what is shared -------------------------------------------------------------------

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar, Protocol
 
 import pytest
@@ -25,7 +26,7 @@ from fakes import MINUTE, PASSWORD, POLICY, FakePasswordHasher, expect
 from sqlalchemy import Column, Connection, Engine, Executable, Integer, create_engine, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from servers import MariaDbServer, PostgresServer, RedisServer
+from servers import IN_MEMORY, MariaDbServer, PostgresServer, RedisServer
 from sessioncore import (
     Active,
     AuthService,
@@ -142,6 +143,9 @@ class NextVersion:
 
     def read_data(self, locator: Locator, /) -> Mapping[str, Datum] | None:
         return self._records.read_data(locator)
+
+    def find_with_data(self, locator: Locator, /) -> tuple[Session, Mapping[str, Datum]] | None:
+        return self._records.find_with_data(locator)
 
     def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         return self._records.write_data(locator, change)
@@ -291,8 +295,11 @@ def deployed_on(url: str) -> Generator[Deployment]:
 
 
 @pytest.fixture(scope="module")
-def deployed_on_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    with deployed_on(f"sqlite:///{tmp_path_factory.mktemp('rolling')}/sessions.db") as deployment:
+def deployed_on_sqlite() -> Iterator[Deployment]:
+    with (
+        TemporaryDirectory(dir=IN_MEMORY) as folder,
+        deployed_on(f"sqlite:///{folder}/sessions.db") as deployment,
+    ):
         yield deployment
 
 

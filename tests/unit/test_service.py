@@ -99,7 +99,7 @@ from sessioncore.events import (
     UpkeepSkipped,
 )
 from sessioncore.ports import Admission, DataWrite, PasswordCheck, ThrottleScope
-from sessioncore.session import Roster
+from sessioncore.session import DataChange, Roster
 
 ALICE = Subject.user("id-of-alice")
 BOB = Subject.user("id-of-bob")
@@ -1615,6 +1615,16 @@ def test_a_request_is_judged_by_when_it_arrived(world: World) -> None:
     world.active(cookie, arrived_at=arrived_at)
     late = arrived_at + MILLISECOND
     assert world.inactive(cookie, arrived_at=late) is InactiveReason.SUPERSEDED
+
+
+def test_an_upload_that_takes_minutes_is_no_late_request(world: World) -> None:
+    cookie = world.cookie()
+    arrived_at = world.clock.now() + 15 * MINUTE
+    successor = world.confirmed(cookie)
+    for _ in range(10):
+        world.clock.advance(MINUTE)
+        world.active(successor)
+    world.active(cookie, arrived_at=arrived_at)
 
 
 def test_a_request_that_says_it_arrived_later_than_now_arrived_now(world: World) -> None:
@@ -3526,3 +3536,94 @@ def test_a_policy_is_used_as_it_is_today(world: World) -> None:
     world.clock.advance(2 * MINUTE)
     world.auth = world.service(stricter)
     assert world.inactive(cookie) is InactiveReason.IDLE
+
+
+# -- A session with its data ---------------------------------------------------
+
+
+def test_a_session_and_its_data_take_one_round_trip(world: World) -> None:
+    outcome = world.login()
+    world.auth.change_data(outcome.session, {"cart": [1, 2], "theme": "dark"})
+    world.journal.forget()
+    active = world.active(outcome.session_id.reveal(), with_data=True)
+    assert active.session == outcome.session
+    assert active.data == {"cart": [1, 2], "theme": "dark"}
+    assert world.journal.names() == ["find_with_data"]
+
+
+def test_a_session_without_data_has_none_and_not_nothing(world: World) -> None:
+    assert world.active(world.cookie(), with_data=True).data == {}
+
+
+def test_no_data_are_read_for_whoever_does_not_ask(world: World) -> None:
+    outcome = world.login()
+    world.auth.change_data(outcome.session, {"cart": [1]})
+    world.journal.forget()
+    assert world.active(outcome.session_id.reveal()).data is None
+    assert world.journal.names() == ["find"]
+
+
+def test_data_come_with_what_is_recorded_and_renewed_on_the_way(world: World) -> None:
+    outcome = world.login()
+    world.auth.change_data(outcome.session, {"cart": [1]})
+    world.clock.advance(15 * MINUTE)
+    world.journal.forget()
+    active = world.active(outcome.session_id.reveal(), with_data=True)
+    assert active.renewed is not None
+    assert active.data == {"cart": [1]}
+    assert world.journal.names() == ["find_with_data", "replace"]
+
+
+def test_data_are_read_anew_with_the_record(world: World) -> None:
+    outcome = world.login()
+    cookie = outcome.session_id.reveal()
+    elsewhere = world.elsewhere()
+
+    def overtake() -> None:
+        elsewhere.change_data(outcome.session, {"cart": [2]})
+        elsewhere.authenticate(cookie)
+
+    world.auth.change_data(outcome.session, {"cart": [1]})
+    world.clock.advance(MINUTE)
+    world.journal.next("replace", overtaken_by(overtake))
+    assert world.active(cookie, with_data=True).data == {"cart": [2]}
+
+
+def test_nobody_gets_data_of_a_session_that_is_not_theirs(world: World) -> None:
+    cookie = world.cookie()
+    guess = cookie[:-4] + ("AAAA" if cookie[-4:] != "AAAA" else "BBBB")
+    assert isinstance(world.auth.authenticate(guess, with_data=True), Inactive)
+    assert world.inactive(None, with_data=True) is InactiveReason.ABSENT
+
+
+@pytest.mark.parametrize("where", ["in the store", "in its text"])
+def test_a_value_that_cannot_be_read_signs_nobody_out(world: World, where: str) -> None:
+    outcome = world.login()
+    if where == "in the store":
+        world.journal.next("find_with_data", CORRUPT)
+    else:
+        change = DataChange(put={"cart": b"no JSON"}, stamp=b"a-stamp!", capacity=10_000)
+        world.sessions.write_data(outcome.session.locator, change)
+    active = world.active(outcome.session_id.reveal(), with_data=True)
+    assert active.session == outcome.session
+    assert active.data is None
+
+
+def test_a_record_that_cannot_be_read_is_unreadable_with_data_too(world: World) -> None:
+    cookie = world.cookie()
+    world.journal.next("find_with_data", CORRUPT)
+    world.journal.next("find", CORRUPT)
+    assert world.inactive(cookie, with_data=True) is InactiveReason.UNREADABLE
+
+
+def test_an_outage_is_one_with_data_too(world: World) -> None:
+    cookie = world.cookie()
+    world.journal.next("find_with_data", UNAVAILABLE)
+    with pytest.raises(StoreUnavailable):
+        world.auth.authenticate(cookie, with_data=True)
+
+
+def test_data_are_not_shown_by_an_outcomes_repr(world: World) -> None:
+    outcome = world.login()
+    world.auth.change_data(outcome.session, {"cart": "a secret"})
+    assert "a secret" not in repr(world.active(outcome.session_id.reveal(), with_data=True))

@@ -1,5 +1,6 @@
 """
-The two services are one program, and so are the two request sessions (ADR-0006).
+The two services are one program, and so are the two request sessions and the two
+near caches (ADR-0006).
 
 Both are written by hand. Here their syntax trees are compared, class by class
 and method by method, docstrings included, after dropping what asyncio adds:
@@ -18,6 +19,7 @@ import pytest
 SOURCES = Path(__file__).parents[2] / "src"
 DOMAIN = SOURCES / "sessioncore"
 EDGE = SOURCES / "adapters" / "sessioncore_http"
+NEAR_CACHE = SOURCES / "adapters" / "sessioncore_near_cache"
 
 PREFIX = re.compile(r"\bAsync(?=[A-Z])")
 ONLY_ASYNC = {"shielded"}
@@ -120,6 +122,20 @@ def test_the_two_request_sessions_are_one_program() -> None:
     loop = loop.replace("sessioncore.aio.Async", "sessioncore.service.Async")
     found = differences(threads, only(loop, "AsyncRequestSession"))
     assert not found, f"request_session.py and aio.py have drifted apart:\n{found}"
+
+
+def test_the_two_near_caches_are_one_program() -> None:
+    threads = (NEAR_CACHE / "store.py").read_text()
+    loop = (NEAR_CACHE / "aio.py").read_text()
+    assert set(classes_of(threads)) == {"NearCache"}
+    loop = loop.replace("sessioncore.aio.Async", "sessioncore.service.Async")
+    loop = loop.replace("store_for_tasks", "store_for_threads")
+    # Whoever closes one waits for its thread, but no event loop does.
+    loop = loop.replace("asyncio.to_thread(self._following.close)", "self._following.close()")
+    found = differences(
+        threads, loop.replace("__aenter__", "__enter__").replace("__aexit__", "__exit__")
+    )
+    assert not found, f"store.py and aio.py have drifted apart:\n{found}"
 
 
 def only(source: str, name: str) -> str:

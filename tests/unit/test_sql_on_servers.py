@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import signal
 import threading
 import time
 import traceback
@@ -15,12 +16,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, event, select
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from servers import MariaDbServer, PostgresServer, Proxy, Weather
 from sessioncore.errors import OutcomeUnknown, StoreError, StoreUnavailable
@@ -37,6 +41,9 @@ from sessioncore_sql import (
     tables,
 )
 from sessioncore_sql._codec import encode_session, milliseconds
+from sessioncore_sql._deadline import Call
+from sessioncore_sql._sessions import FIND, FIND_WITH_DATA, found, found_with_data, key_of
+from sessioncore_sql._shortcut import AsyncShortcut, Shortcut
 
 ALICE = Subject.user("alice")
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -262,6 +269,16 @@ def a_change(value: bytes) -> DataChange:
     return DataChange(put={"key": value}, stamp=b"stamp-d1", capacity=1 << 30)
 
 
+def shortly(database: Database, session: Session, statement: Any = FIND) -> Any:
+    """
+    What the shortcut says over the engine of the database's store.
+    """
+    call, key = Call(NO_HURRY), key_of(session.locator)
+    if database.driver.by_tasks:
+        return database.loop.call(AsyncShortcut(database.engine, statement).rows(call, key))
+    return Shortcut(database.engine, statement).rows(call, key)
+
+
 @dataclass
 class Answer:
     """
@@ -375,6 +392,17 @@ class TestDeadlines:
         assert given.seconds < SOON
         assert eventually(lambda: store.find(session.locator)) == session
 
+    @pytest.mark.parametrize("driver", [Driver("postgresql", "asyncpg", by_tasks=True)], ids=str)
+    def test_nobody_waits_for_a_connection_to_close(self, database: Database) -> None:
+        store = database.store(create_async_engine, poolclass=NullPool)
+        session = admitted(database.behind)
+
+        def vanish(*_: object) -> None:
+            database.proxy.become(Weather.BLACK_HOLE)
+
+        event.listen(database.engine, "checkin", vanish)
+        assert store.find(session.locator) == session
+
 
 def eventually(call: Callable[[], object]) -> object:
     """
@@ -387,6 +415,59 @@ def eventually(call: Callable[[], object]) -> object:
         except StoreError:
             if time.monotonic() > until:
                 raise
+
+
+class Interrupted(Exception):
+    """
+    What a signal's handler raises, as time limits of task queues do.
+    """
+
+
+@contextmanager
+def interrupted_soon() -> Generator[None, None, None]:
+    """
+    Have what is done meanwhile interrupted by a signal.
+    """
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(Interrupted):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class TestInterruptions:
+    @one_driver_each
+    def test_who_is_interrupted_while_waiting_for_an_answer_is_told(
+        self, database: Database
+    ) -> None:
+        store = database.store(deadline=NO_HURRY, pool_size=1)
+        session = admitted(database.behind)
+        assert store.find(session.locator) == session
+        database.proxy.become(Weather.BLACK_HOLE)
+        with interrupted_soon():
+            store.find(session.locator)
+        database.proxy.become(Weather.FAIR)
+        assert database.engine.pool.status().endswith("Checked out connections: 0")
+        assert store.find(session.locator) == session
+
+    @one_driver_each
+    def test_who_is_interrupted_while_waiting_for_the_pool_takes_nothing_out_of_it(
+        self, database: Database
+    ) -> None:
+        settings = {"isolation_level": "AUTOCOMMIT", "pool_size": 1, "max_overflow": 0}
+        store = database.store(create_engine, deadline=NO_HURRY, **settings)
+        session = admitted(database.behind)
+        assert store.find(session.locator) == session
+        with database.occupied(), interrupted_soon():
+            store.find(session.locator)
+        assert store.find(session.locator) == session
 
 
 class TestCallersEngines:
@@ -437,6 +518,129 @@ class TestCallersEngines:
             assert connection.exec_driver_sql(level).scalar() == before
             connection.execute(tables.sessions.delete())
         assert store.find(session.locator) == session  # for that was not in autocommit
+
+    @pytest.mark.parametrize("driver", [Driver("postgresql", "asyncpg", by_tasks=True)], ids=str)
+    def test_a_transaction_that_somebody_left_open_hides_no_sign_out(
+        self, database: Database
+    ) -> None:
+        store = database.store(
+            create_async_engine,
+            deadline=NO_HURRY,
+            isolation_level="REPEATABLE READ",
+            pool_size=1,
+            pool_reset_on_return=None,
+        )
+        session = admitted(database.behind)
+
+        def leave_it_open(connection: Connection) -> None:
+            connection.execute(select(tables.sessions)).all()
+            connection.connection.close()
+
+        async def read() -> None:
+            connection = await database.pool.connect()
+            await connection.run_sync(leave_it_open)
+
+        database.loop.call(read())
+        database.behind.delete_user(ALICE)
+        assert store.find(session.locator) is None
+
+    @every_driver
+    def test_whoever_adds_a_token_when_the_engine_connects_is_asked(
+        self, database: Database
+    ) -> None:
+        make = create_async_engine if database.driver.by_tasks else create_engine
+        store = database.store(make, deadline=NO_HURRY)
+        session = admitted(database.behind)
+        told: list[object] = []
+
+        def add(_dialect: object, _record: object, _arguments: object, settings: Any) -> None:
+            told.append(settings)
+
+        event.listen(database.engine, "do_connect", add)
+        assert store.find(session.locator) == session
+        assert len(told) == 1
+
+    @one_driver_each
+    def test_so_is_whoever_connects_himself(self, database: Database) -> None:
+        store = database.store(create_engine, deadline=NO_HURRY)
+        session = admitted(database.behind)
+        made: list[object] = []
+
+        def connect(dialect: Any, _record: object, arguments: Any, settings: Any) -> Any:
+            made.append(dialect.connect(*arguments, **settings))
+            return made[-1]
+
+        event.listen(database.engine, "do_connect", connect)
+        assert store.find(session.locator) == session
+        with database.engine.connect() as connection:
+            assert connection.connection.dbapi_connection is made[0]
+
+    @pytest.mark.parametrize("driver", [PSYCOPG], ids=str)
+    def test_cursors_that_bind_their_parameters_themselves_cost_no_connection(
+        self, database: Database
+    ) -> None:
+        store = database.store(
+            create_engine,
+            deadline=NO_HURRY,
+            isolation_level="AUTOCOMMIT",
+            connect_args={"cursor_factory": psycopg.ClientCursor},
+        )
+        session = admitted(database.behind)
+        made: list[object] = []
+        event.listen(database.engine, "connect", lambda *made_one: made.append(made_one))
+        assert [store.find(session.locator) for _ in range(3)] == [session] * 3
+        assert len(made) == 1
+
+    @every_driver
+    def test_whoever_listens_to_errors_hears_of_each(self, database: Database) -> None:
+        store = database.store(deadline=NO_HURRY)
+        session = admitted(database.behind)
+        assert store.find(session.locator) == session
+        told: list[object] = []
+        event.listen(database.engine, "handle_error", told.append)
+        try:
+            database.server.execute("ALTER TABLE sessioncore_epochs RENAME TO e", database="test")
+            with pytest.raises(StoreUnavailable, match="are its tables there"):
+                store.find(session.locator)
+        finally:
+            database.server.execute("ALTER TABLE e RENAME TO sessioncore_epochs", database="test")
+        assert len(told) == 1
+
+    @pytest.mark.parametrize("driver", [each for each in DRIVERS if each.by_tasks], ids=str)
+    def test_a_way_to_connect_of_one_s_own_makes_what_takes_the_place_of_the_lost(
+        self, database: Database
+    ) -> None:
+        def make(url: str, **settings: Any) -> AsyncEngine:
+            dialect = create_async_engine(url).dialect
+            _, parameters = dialect.create_connect_args(make_url(url))
+            parameters.pop("client_flag", None)
+            module: Any = import_module(dialect.driver)
+
+            async def connected() -> Any:
+                if module is psycopg:
+                    return await psycopg.AsyncConnection.connect(**parameters)
+                return await module.connect(**parameters)
+
+            return create_async_engine(
+                url, async_creator=connected, isolation_level="AUTOCOMMIT", **settings
+            )
+
+        store = database.store(make, deadline=NO_HURRY, pool_size=2, max_overflow=0)
+        session = admitted(database.behind)
+        at_once([partial(store.find, session.locator)] * 4)
+        database.server.restart()
+        assert [store.find(session.locator) for _ in range(3)] == [session] * 3
+        for _ in range(2):
+            database.loop.call(invalidated(database.pool))
+            assert store.find(session.locator) == session
+
+
+async def invalidated(pool: AsyncEngine) -> None:
+    """
+    Have the connection that the pool would lend next made anew by whoever is next.
+    """
+    async with pool.connect() as connection:
+        await connection.invalidate()
 
 
 LEVEL = {
@@ -551,6 +755,41 @@ class TestOutcomes:
         database.server.restart()
         assert store.delete(session.locator)
 
+    @pytest.mark.parametrize("driver", DRIVERS[:3], ids=str)
+    def test_what_a_driver_has_prepared_may_go_out_of_date(self, database: Database) -> None:
+        of_policy = "ALTER TABLE sessioncore_sessions ALTER COLUMN policy TYPE"
+        store = database.store(deadline=NO_HURRY)
+        session = admitted(database.behind)
+        for _ in range(8):  # until the drivers have prepared what they prepare
+            at_once([partial(store.find, session.locator), partial(store.roster, ALICE)] * 2)
+        try:
+            database.server.execute(f"{of_policy} varchar(99)", database="test")
+            for _ in range(4):
+                assert store.roster(ALICE).sessions == (session,)
+                assert store.find(session.locator) == session
+        finally:
+            database.server.execute(f"{of_policy} text", database="test")
+
+    @pytest.mark.parametrize("driver", DRIVERS[:3], ids=str)
+    def test_so_may_it_be_forgotten_by_the_server(self, database: Database) -> None:
+        store = database.store(deadline=NO_HURRY)
+        session = admitted(database.behind)
+        for _ in range(8):
+            assert store.find(session.locator) == session
+        forget = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
+
+        async def forget_by_task() -> None:
+            async with database.pool.connect() as connection:
+                await connection.exec_driver_sql(forget)
+
+        if database.driver.by_tasks:
+            database.loop.call(forget_by_task())
+        else:
+            with database.engine.connect() as connection:
+                connection.exec_driver_sql(forget)
+        assert store.find(session.locator) == session
+        assert store.find(session.locator) == session
+
     @one_driver_each
     def test_a_deadlock_repeats_one_of_the_transactions(self, database: Database) -> None:
         database.store(deadline=NO_HURRY)
@@ -649,6 +888,53 @@ class TestStatements:
         sent = database.statements()[before:]
         assert len(sent) == 1
         assert sent[0].startswith("SELECT")
+
+    @every_driver
+    def test_it_is_asked_of_the_driver_itself(self, database: Database) -> None:
+        database.store(deadline=NO_HURRY)
+        session = admitted(database.behind)
+        assert found(shortly(database, session)) == session  # over a new connection
+        assert found(shortly(database, session)) == session  # over one from the pool
+        unknown = replace(session, locator=replace(session.locator, slot=b"slot-9"))
+        assert list(shortly(database, unknown)) == []
+
+    @every_driver
+    def test_so_is_a_session_with_its_data_and_in_one_statement(self, database: Database) -> None:
+        store = database.store(deadline=NO_HURRY)
+        session = admitted(store)
+        store.write_data(session.locator, a_change(b"1"))
+        both = (session, store.read_data(session.locator))
+        asked = shortly(database, session, FIND_WITH_DATA)
+        assert found_with_data(asked) == both
+        for _ in range(8):
+            store.find_with_data(session.locator)
+        before = len(database.statements())
+        assert store.find_with_data(session.locator) == both
+        assert len(database.statements()) == before + 1
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {},
+            {"isolation_level": "SERIALIZABLE"},
+            {"pool_pre_ping": True},
+            {"pool_recycle": 0},
+            {"pool_reset_on_return": "commit"},
+            {"pool_size": 1, "max_overflow": 0},
+            {"poolclass": NullPool},
+        ],
+        ids=str,
+    )
+    @every_driver
+    def test_every_engine_finds_the_same(
+        self, database: Database, settings: dict[str, Any]
+    ) -> None:
+        make = create_async_engine if database.driver.by_tasks else create_engine
+        store = database.store(make, deadline=NO_HURRY, **settings)
+        session = admitted(database.behind)
+        assert [store.find(session.locator) for _ in range(3)] == [session] * 3
+        given = at_once([partial(store.find, session.locator)] * 8)
+        assert [each.value for each in given] == [session] * 8
 
     @every_driver
     def test_so_it_is_over_an_engine_in_autocommit(self, database: Database) -> None:

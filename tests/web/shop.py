@@ -41,6 +41,7 @@ CHEAP: Final = Argon2Parameters(memory_kib=8, passes=1, weaker_because="tests")
 STORE_CALLS: Final = (
     "open_epoch",
     "find",
+    "find_with_data",
     "replace",
     "roster",
     "admit",

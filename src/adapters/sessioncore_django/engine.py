@@ -159,7 +159,9 @@ class SessionStore(SessionBase):
         """
         Tell whether this is the id of a live session. That is no sign of life.
         """
-        outcome = self._exchange_of_request.auth.authenticate(session_key, passive=True)
+        outcome = self._exchange_of_request.auth.authenticate(
+            session_key, passive=True, from_store=True
+        )
         return isinstance(outcome, Active)
 
     # -- Writing ----------------------------------------------------------------

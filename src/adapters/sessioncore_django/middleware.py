@@ -15,7 +15,6 @@ from contextlib import suppress
 from http.cookies import CookieError, Morsel
 from typing import TYPE_CHECKING, Any
 
-from attrs import evolve
 from django.conf import settings
 from django.contrib.sessions.middleware import SessionMiddleware as DjangoSessionMiddleware
 from django.core.exceptions import ImproperlyConfigured
@@ -29,7 +28,7 @@ from sessioncore_django.configuration import configuration
 from sessioncore_django.engine import SessionStore
 from sessioncore_django.request_session import DjangoRequestSession
 from sessioncore_http import Interruption
-from sessioncore_wsgi import request_head
+from sessioncore_wsgi.environ import head_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Container
@@ -111,7 +110,8 @@ class SessionMiddleware(DjangoSessionMiddleware):
             session.abandon()
             raise
         renew = response.status_code != 503
-        _write(response, session, session.finish(list(response.items()), renew=renew))
+        before = list(response.items())
+        _write(response, session, before, session.finish(before, renew=renew))
         return response
 
     @staticmethod
@@ -147,14 +147,18 @@ def _session(request: HttpRequest) -> DjangoRequestSession | None:
 
 def _head(request: HttpRequest, edge: Edge) -> RequestHead:
     # Django has decoded the path, and joins Cookie headers with commas.
-    head = evolve(
-        request_head(request.META, edge), path=request.path, target=request.get_full_path()
+    if isinstance(request, ASGIRequest):
+        headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+        cookies = [value.decode("latin-1") for name, value in headers if name == b"cookie"]
+    else:
+        cookies = [request.META.get("HTTP_COOKIE", "")]
+    return head_of(
+        request.META,
+        edge,
+        path=request.path,
+        target=request.get_full_path(),
+        cookies=tuple(filter(None, cookies)),
     )
-    if not isinstance(request, ASGIRequest):
-        return head
-    headers: list[tuple[bytes, bytes]] = request.scope["headers"]
-    cookies = tuple(value.decode("latin-1") for name, value in headers if name == b"cookie")
-    return evolve(head, cookies=cookies)
 
 
 def _answer(session: DjangoRequestSession, error: Interruption | StoreError) -> HttpResponse:
@@ -165,12 +169,19 @@ def _answer(session: DjangoRequestSession, error: Interruption | StoreError) -> 
 
 
 def _write(
-    response: HttpResponseBase, session: DjangoRequestSession, headers: list[tuple[str, str]]
+    response: HttpResponseBase,
+    session: DjangoRequestSession,
+    before: list[tuple[str, str]],
+    after: list[tuple[str, str]],
 ) -> None:
     response.cookies.pop(session.edge.cookie.name, None)
-    for name, _ in list(response.items()):
-        del response[name]
-    for name, value in headers:
+    if after[: len(before)] == before:
+        # As a rule there are only some more. To Django, headers are much work.
+        after = after[len(before) :]
+    else:
+        for name, _ in before:
+            del response[name]
+    for name, value in after:
         if name.lower() == "set-cookie":
             morsel = _AsWritten(value)
             response.cookies[morsel.key] = morsel

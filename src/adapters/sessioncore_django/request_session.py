@@ -114,33 +114,40 @@ class DjangoRequestSession(RequestSession):
 
         self.terms = Terms()
 
-    def authenticate(self, *, passive: bool = False) -> AuthenticationOutcome:
+    def authenticate(
+        self, *, passive: bool = False, from_store: bool = False, with_data: bool = True
+    ) -> AuthenticationOutcome:
         """
         See :meth:`sessioncore_http.RequestSession.authenticate`.
 
-        Reads the session's data as well: Django's expiry stands there, and whoever asks
-        Django for the user needs them anyway.
+        Always reads the session's data as well: Django's expiry stands there, and whoever
+        asks Django for the user needs them anyway.
         """
-        if self._outcome is not None:
+        if self._known(from_store=from_store) is not None:
             return super().authenticate(passive=passive)
         with self.noting_failure():
-            return self._authenticated(passive=passive)
+            return self._authenticated(passive=passive, from_store=from_store, with_data=with_data)
 
-    def _authenticated(self, *, passive: bool) -> AuthenticationOutcome:
-        outcome = super().authenticate(passive=passive)
+    def _authenticated(
+        self, *, passive: bool, from_store: bool, with_data: bool
+    ) -> AuthenticationOutcome:
+        outcome = super().authenticate(passive=passive, from_store=from_store, with_data=with_data)
         if not isinstance(outcome, Active):
             return outcome
-        self._outcome = None  # not yet: the read may fail
-        read = self.auth.read_data(outcome.session)
-        if isinstance(read, SessionGone):
+        self._outcome = None  # not yet: a read may fail
+        data = outcome.data
+        if data is None:
+            read = self.auth.read_data(outcome.session)
+            data = None if isinstance(read, SessionGone) else read.values
+        if data is None:
             outcome = Inactive(InactiveReason.UNKNOWN)
-        elif self._is_past(read.values.get(EXPIRES_AT)):
+        elif self._is_past(data.get(EXPIRES_AT)):
             # Dead by all means: a list of devices must not show it, either.
             with suppress(StoreError):
                 self.auth.logout(self._held)
             outcome = Inactive(InactiveReason.IDLE)
         else:
-            self._data = read.values
+            self._data = data
         self._outcome = outcome
         return outcome
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from sessioncore import (
         Attempt,
+        AuthenticationOutcome,
         AuthService,
         EstablishOutcome,
         LoginOutcome,
@@ -87,6 +88,13 @@ class FlaskRequestSession(RequestSession):
         self.data = FlaskSession(self, serializer, permanent_policy)
         self.reports_outage = False
         """Whether the response says that the store is down; it renews no id then."""
+
+    @property
+    def has_signed_out(self) -> bool:
+        """
+        Whether this request itself has ended the session.
+        """
+        return self._signed_out is not None
 
     def login(
         self,
@@ -181,8 +189,10 @@ class FlaskSession(SessionMixin):
         self._permanent_policy = permanent_policy
         self._permanent: bool | None = None
         self._is_loaded = False
+        self._taken: Active | None = None
         self._is_saved = False
         self._subject: Subject | None = None
+        self._lost: Subject | None = None
         self._stored: dict[str, Json] = {}
         # What was looked at or put. Only that can have changed.
         self._values: dict[str, Any] = {}
@@ -273,7 +283,8 @@ class FlaskSession(SessionMixin):
     # -- Reading and writing ----------------------------------------------------
 
     def _load(self) -> None:
-        session = self.request_session.session()
+        outcome = self.request_session.authenticate(with_data=True)
+        session = outcome.session if isinstance(outcome, Active) else None
         subject = None if session is None else session.subject
         if self._is_loaded:
             if subject == self._subject:
@@ -282,16 +293,23 @@ class FlaskSession(SessionMixin):
                 # Opened meanwhile for what is here.
                 self._subject = subject
                 return
-        self._stored = self._read(session)
+            if session is None and not self.request_session.has_signed_out:
+                # A copy had answered, and the store knows better: see rule 6.
+                self._lost = self._subject if self._put(self._values) else self._lost
+        self._stored = self._data_of(outcome)
         self._values.clear()
         self._removed.clear()
         self._subject = subject
         self._is_loaded = True
 
-    def _read(self, session: Session | None) -> dict[str, Json]:
-        if session is None:
+    def _data_of(self, outcome: AuthenticationOutcome) -> dict[str, Json]:
+        if not isinstance(outcome, Active):
             return {}
-        found = self.request_session.auth.read_data(session)
+        # What came with the answer is good once: it may be changed since.
+        if outcome.data is not None and outcome is not self._taken:
+            self._taken = outcome
+            return dict(outcome.data)
+        found = self.request_session.auth.read_data(outcome.session)
         # One that ended a moment ago is empty; whoever writes learns of it.
         return {} if isinstance(found, SessionGone) else dict(found.values)
 
@@ -343,6 +361,7 @@ class FlaskSession(SessionMixin):
             unwritten: What follows, unless somebody else has signed in.
         """
         self._is_loaded = False
+        self._lost = None
         self._values.clear()
         self._removed.clear()
         if not unwritten.values and not unwritten.removed:
@@ -386,6 +405,7 @@ class FlaskSession(SessionMixin):
             return
         try:
             self._load()
+            self._require_no_loss()
             put = self._put(self._values)
             removed = self._removed & self._stored.keys()
             if put or removed:
@@ -423,10 +443,19 @@ class FlaskSession(SessionMixin):
                 request_session.abandon()
             raise
         if put and isinstance(written, SessionGone):
-            if session.is_anonymous:
-                raise Interruption(try_again())
-            edge = request_session.edge
-            raise Interruption(sign_in_required(request_session.head, edge.sign_in_path))
+            raise self._gone(session.subject)
+
+    def _require_no_loss(self) -> None:
+        if self._lost is not None:
+            raise self._gone(self._lost)
+
+    def _gone(self, subject: Subject) -> Interruption:
+        if subject.is_anonymous:
+            return Interruption(try_again())
+        request_session = self.request_session
+        return Interruption(
+            sign_in_required(request_session.head, request_session.edge.sign_in_path)
+        )
 
     def close(self) -> None:
         """

@@ -27,6 +27,9 @@ The rules:
     else's wish. A GET that another site's page has demonstrably caused is refused there as
     a POST would be (ASVS 5 3.5.3). A sign-in or step-up that ends at another site, and
     comes back by a GET, goes on: ``establish`` and ``rotate``.
+11. Where a near cache answered, the store is asked once more before anything sensitive: where
+    a fresh proof of identity is required, before other sessions are shown or ended, and before
+    a renewed id goes out.
 
 :class:`Exchange` is the part that waits for nothing. :mod:`sessioncore_http.request_session`
 and :mod:`sessioncore_http.aio` put the calls to the service around it.
@@ -358,11 +361,19 @@ class Exchange:
             if name.lower() != "access-control-allow-credentials"
         ]
 
+    def _known(self, *, from_store: bool) -> AuthenticationOutcome | None:
+        # Before anything sensitive, what a copy said will not do (rule 11).
+        found = self._outcome
+        if from_store and isinstance(found, Active) and found.is_copy:
+            return None
+        return found
+
     def _settled(self, outcome: AuthenticationOutcome) -> AuthenticationOutcome:
         # What signed in or out while the store was asked knows better.
-        if self._outcome is None:
-            self._outcome = outcome
-        return self._outcome
+        if (known := self._known(from_store=True)) is not None:
+            return known
+        self._outcome = outcome
+        return outcome
 
     def _session_of(self, outcome: AuthenticationOutcome) -> Session | None:
         return outcome.session if isinstance(outcome, Active) else None

@@ -96,30 +96,44 @@ class RequestSession(Exchange):
 
     # -- Who is it? -------------------------------------------------------------
 
-    def authenticate(self, *, passive: bool = False) -> AuthenticationOutcome:
+    def authenticate(
+        self, *, passive: bool = False, from_store: bool = False, with_data: bool = False
+    ) -> AuthenticationOutcome:
         """
         Say whose session this is. The store is asked the first time, and never again.
 
         Args:
             passive: Do not count this as a sign of life: see
                 :meth:`~sessioncore.service.AuthService.authenticate`.
+
+            from_store: Ask it once more if a near cache answered so far: before
+                anything sensitive.
+
+            with_data: Read the session's data in the same round trip, if nobody has asked
+                for the session in this request yet. Later answers have the data of the
+                first, or ``None``.
         """
         self._read()
-        if self._outcome is not None:
-            return self._outcome
+        if (known := self._known(from_store=from_store)) is not None:
+            return known
         if self._presented.is_ambiguous:
             self._outcome = Inactive(InactiveReason.AMBIGUOUS)
             return self._outcome
         # Parts of one request that ask at once share one answer.
         with self._asking:
-            if self._outcome is None:
+            known = self._known(from_store=from_store)
+            if known is None:
                 outcome = self.auth.authenticate(
-                    self._held, arrived_at=self.arrived_at, passive=passive
+                    self._held,
+                    arrived_at=self.arrived_at,
+                    passive=passive,
+                    from_store=from_store,
+                    with_data=with_data,
                 )
                 if outcome == Inactive(InactiveReason.ABSENT):
                     outcome = self._moved()
-                return self._settled(outcome)
-        return self._outcome
+                known = self._settled(outcome)
+        return known
 
     def session(self) -> Session | None:
         """
@@ -159,6 +173,7 @@ class RequestSession(Exchange):
             Interruption: Nobody is signed in, or the proof is too old: a redirect to where
                 it can be given again, or a 401.
         """
+        self.authenticate(from_store=True)
         session = self.require()
         if self.auth.is_fresh(session, max_age):
             return session
@@ -349,7 +364,7 @@ class RequestSession(Exchange):
             keep_this: Let this one go on, under a new id.
         """
         self._write_by_own_wish()
-        outcome = self.authenticate()
+        outcome = self.authenticate(from_store=True)
         if not isinstance(outcome, Active):
             return outcome
         if outcome.session.user_id is None:
@@ -360,6 +375,7 @@ class RequestSession(Exchange):
         """
         Return the live sessions of whoever is signed in; none if nobody is.
         """
+        self.authenticate(from_store=True)
         user_id = self.user_id()
         return () if user_id is None else self.auth.sessions_of(user_id)
 
@@ -370,7 +386,7 @@ class RequestSession(Exchange):
         If it is this one, the cookie is deleted as well.
         """
         self._write_by_own_wish()
-        outcome = self.authenticate()
+        outcome = self.authenticate(from_store=True)
         if not isinstance(outcome, Active):
             return outcome
         if outcome.session.user_id is None:
@@ -505,7 +521,7 @@ class RequestSession(Exchange):
         if renew and self._is_to_be_renewed():
             with suppress(StoreError):
                 renewal = self.auth.authenticate(
-                    self._held, arrived_at=self.arrived_at, passive=True
+                    self._held, arrived_at=self.arrived_at, passive=True, from_store=True
                 )
         return self._completed(headers, renewal)
 

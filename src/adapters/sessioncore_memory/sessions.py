@@ -57,8 +57,9 @@ class MemorySessionStore:
     An epoch that was ended is forgotten, so what bears its name is not found:
     that alone keeps the promise of "sign out everywhere". One lock makes every
     operation one step; each holds it for a time that does not depend on how
-    many sessions other users have. Call :meth:`purge` now and then, or what
-    has expired stays.
+    many sessions other users have. Only :meth:`find` takes none, so that
+    requests do not queue for it: see :meth:`_kept`. Call :meth:`purge` now and
+    then, or what has expired stays.
     """
 
     _of_subject: dict[Subject, _CurrentEpoch] = attrs.field(
@@ -98,9 +99,8 @@ class MemorySessionStore:
         """
         See :meth:`sessioncore.ports.SessionStore.find`.
         """
-        with self._lock:
-            kept = self._kept(locator)
-            return None if kept is None else kept.session
+        kept = self._kept(locator)
+        return None if kept is None else kept.session
 
     def replace(self, old: Session, new: Session, /) -> bool:
         """
@@ -151,9 +151,7 @@ class MemorySessionStore:
                 return Admission.CONFLICT
             if session.locator.slot in current.slots:
                 return Admission.CONFLICT
-            for locator in evicted:
-                self._delete(locator)
-            self._insert(current, _Kept(session, data={}))
+            self._insert(current, _Kept(session, data={}), evicted)
             return Admission.ADMITTED
 
     def restart(self, old: Session, new: Session, /) -> Locator | None:
@@ -207,6 +205,14 @@ class MemorySessionStore:
             kept = self._kept(locator)
             return None if kept is None else dict(kept.data)
 
+    def find_with_data(self, locator: Locator, /) -> tuple[Session, Mapping[str, Datum]] | None:
+        """
+        See :meth:`sessioncore.ports.SessionStore.find_with_data`.
+        """
+        with self._lock:
+            kept = self._kept(locator)
+            return None if kept is None else (kept.session, dict(kept.data))
+
     def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """
         See :meth:`sessioncore.ports.SessionStore.write_data`.
@@ -246,6 +252,8 @@ class MemorySessionStore:
                 more=len(locators) + len(epochs) == limit,
             )
 
+    # Each look here is one step, and each write changes what a look meets in one step
+    # as well: so even without the lock, what is found was all stored at one moment.
     def _kept(self, locator: Locator) -> _Kept | None:
         current = self._of_epoch.get(locator.epoch)
         return None if current is None else current.slots.get(locator.slot)
@@ -264,11 +272,19 @@ class MemorySessionStore:
         if not current.slots:
             self._epochs_due.strike(current.epoch, current.open_until)
 
-    def _insert(self, current: _CurrentEpoch, kept: _Kept) -> None:
+    def _insert(
+        self, current: _CurrentEpoch, kept: _Kept, evicted: tuple[Locator, ...] = ()
+    ) -> None:
         if not current.slots:
             self._epochs_due.strike(current.epoch, current.open_until)
         locator = kept.session.locator
-        current.slots[locator.slot] = kept
+        slots = current.slots.copy() if evicted else current.slots
+        for each in evicted:
+            gone = slots.pop(each.slot, None) if each.epoch == current.epoch else None
+            if gone is not None:
+                self._sessions_due.strike(each, gone.session.keep_until)
+        slots[locator.slot] = kept
+        current.slots = slots
         current.version = self._next_version()
         self._sessions_due.enter(locator, kept.session.keep_until)
 
@@ -364,6 +380,14 @@ class AsyncMemorySessionStore:
         See :meth:`sessioncore.ports.SessionStore.read_data`.
         """
         return self._store.read_data(locator)
+
+    async def find_with_data(
+        self, locator: Locator, /
+    ) -> tuple[Session, Mapping[str, Datum]] | None:
+        """
+        See :meth:`sessioncore.ports.SessionStore.find_with_data`.
+        """
+        return self._store.find_with_data(locator)
 
     async def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
+import redis
 import redis.asyncio
 from redis.exceptions import NoScriptError, ResponseError
 
@@ -18,6 +19,7 @@ from sessioncore.ports import Purged
 from sessioncore_redis import aio_wire as wire
 from sessioncore_redis import calls, clients, health
 from sessioncore_redis.failures import DRIVER_ERRORS, failure, unconfirmed
+from sessioncore_redis.feed import RedisInvalidationFeed
 from sessioncore_redis.layout import GENERATION_BYTES, Layout, keys_beside, tag_key_name
 from sessioncore_redis.trips import Question, Trip, mapping_of
 from sessioncore_redis.walk import PausedWalk, Walk
@@ -61,6 +63,11 @@ class AsyncRedisSessionStore:
             They raise :class:`~sessioncore.errors.RevocationUnconfirmed` if they
             did not within the deadline.
 
+        keep_connections: Whether all tasks share one connection, and send
+            together what they ask at the same moment, instead of taking one from
+            the client's pool for each call. That is much faster. The tasks of a
+            cluster do not.
+
     Raises:
         TypeError: Something is not of its type, such as a client for threads.
 
@@ -81,12 +88,16 @@ class AsyncRedisSessionStore:
     )
     wait_replicas: int = attrs.field(default=0, kw_only=True, validator=clients.check_wait_replicas)
 
+    keep_connections: bool = attrs.field(
+        default=False, kw_only=True, validator=clients.check_keep_connections
+    )
+
     _way: wire.Server | wire.Cluster = attrs.field(init=False, repr=False)
     _layout: Layout | None = attrs.field(init=False, default=None, repr=False)
     _paused_walk: PausedWalk = attrs.field(init=False, factory=PausedWalk, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._way = wire.way_to(self.client)
+        self._way = wire.way_to(self.client, keep_connections=self.keep_connections)
         if self.tag_key is not None:
             self._layout = Layout(self.prefix, self.tag_key)
 
@@ -101,6 +112,7 @@ class AsyncRedisSessionStore:
         tag_key: bytes | None = None,
         deadline: timedelta = clients.DEADLINE,
         wait_replicas: int = 0,
+        keep_connections: bool = True,
     ) -> AsyncGenerator[AsyncRedisSessionStore, None]:
         """
         Open a store with a client of its own, and close that in the end.
@@ -122,6 +134,9 @@ class AsyncRedisSessionStore:
             deadline: See :class:`AsyncRedisSessionStore`.
 
             wait_replicas: See :class:`AsyncRedisSessionStore`.
+
+            keep_connections: See :class:`AsyncRedisSessionStore`. The client is this store's
+                alone, so by default it does.
         """
         client = clients.new_async_client(url, deadline, cluster=cluster)
         try:
@@ -131,6 +146,7 @@ class AsyncRedisSessionStore:
                 tag_key=tag_key,
                 deadline=deadline,
                 wait_replicas=wait_replicas,
+                keep_connections=keep_connections,
             )
         finally:
             await client.aclose()
@@ -157,6 +173,22 @@ class AsyncRedisSessionStore:
             wait_replicas=self.wait_replicas,
         )
 
+    def invalidation_feed(self, client: redis.Redis) -> RedisInvalidationFeed:
+        """
+        Make the feed of this store, for a near cache: of its prefix.
+
+        Args:
+            client: For threads, because the feed is listened to in one, and of the same
+                server. It stays yours to close.
+
+        Raises:
+            TypeError: Either client is one of a cluster, which is not followed.
+
+            ValueError: The two clients do not lead to the same place.
+        """
+        clients.check_same_place(self.client, client)
+        return RedisInvalidationFeed(client, prefix=self.prefix)
+
     async def open_epoch(self, subject: Subject, at: datetime, lives_for: timedelta, /) -> Epoch:
         """
         See :meth:`sessioncore.ports.AsyncSessionStore.open_epoch`.
@@ -172,7 +204,8 @@ class AsyncRedisSessionStore:
         """
         trip = Trip(self.deadline)
         layout = self._layout or await self._agreed_layout(trip)
-        return calls.found(layout, locator, await self._send(calls.find(layout, locator), trip))
+        question = calls.packed_find(layout, locator)
+        return calls.found(layout, locator, await self._ask(question, trip))
 
     async def replace(self, old: Session, new: Session, /) -> bool:
         """
@@ -238,6 +271,16 @@ class AsyncRedisSessionStore:
         trip = Trip(self.deadline)
         layout = self._layout or await self._agreed_layout(trip)
         return await self._run(calls.read_data(layout, locator), trip)
+
+    async def find_with_data(
+        self, locator: Locator, /
+    ) -> tuple[Session, Mapping[str, Datum]] | None:
+        """
+        See :meth:`sessioncore.ports.AsyncSessionStore.find_with_data`.
+        """
+        trip = Trip(self.deadline)
+        layout = self._layout or await self._agreed_layout(trip)
+        return await self._run(calls.find_with_data(layout, locator), trip)
 
     async def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """

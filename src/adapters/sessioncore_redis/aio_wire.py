@@ -27,6 +27,7 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as LostConnection
 
+from sessioncore_redis.aio_pipeline import Pipeline, was_reset
 from sessioncore_redis.failures import CLOSED_BY_ANOTHER, DRIVER_ERRORS, is_refusal
 from sessioncore_redis.trips import (
     CONFIRMATION_SHARE,
@@ -46,10 +47,11 @@ class Server:
     The way to one server, or to the primary that Sentinel names.
     """
 
-    __slots__ = ("_pool",)
+    __slots__ = ("_pipeline", "_pool")
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    def __init__(self, client: redis.asyncio.Redis, *, keep_connections: bool) -> None:
         self._pool: Any = client.connection_pool
+        self._pipeline = Pipeline(self._pool) if keep_connections else None
 
     async def nodes(self, _trip: Trip) -> tuple[str, ...]:
         """
@@ -69,6 +71,9 @@ class Server:
         return await self._ask_once(question, trip)
 
     async def _ask_once(self, question: Question, trip: Trip) -> Any:
+        # To wait for replicas holds up whatever is asked over the same connection.
+        if self._pipeline is not None and not question.replicas:
+            return await self._pipeline.ask(question, trip)
         async with _connection_of(self._pool, trip) as connection:
             return await _converse(connection, question, trip, asking=False)
 
@@ -231,18 +236,12 @@ async def _is_spent(connection: Any) -> bool:
         return True
 
 
-def _was_reset(connection: Any) -> bool:
-    # redis-py looks for a connection that was closed, not for one that was reset.
-    writer = getattr(connection, "_writer", None)
-    return writer is not None and writer.is_closing()
-
-
 @asynccontextmanager
 async def _connection_of(pool: Any, trip: Trip) -> AsyncGenerator[Any, None]:
     async with asyncio.timeout(trip.seconds_left):
         connection = await _taken_from(pool)
     try:
-        if _was_reset(connection):
+        if was_reset(connection):
             await connection.disconnect(nowait=True)
             async with asyncio.timeout(trip.seconds_left):
                 await connection.connect()
@@ -263,12 +262,13 @@ async def _connection_of(pool: Any, trip: Trip) -> AsyncGenerator[Any, None]:
 
 
 async def _converse(connection: Any, question: Question, trip: Trip, *, asking: bool) -> Any:
-    commands = (("ASKING",), question.command) if asking else (question.command,)
     await connection.check_health()
-    packed = connection.pack_commands(commands)
+    packed = question.packed_by(connection)
+    if asking:
+        packed = [*connection.pack_command("ASKING"), *packed]
     trip.require_time()
     trip.may_have_written = question.writes
-    reply = (await _exchange(connection, packed, len(commands)))[-1]
+    reply = (await _exchange(connection, packed, 1 + asking))[-1]
     if isinstance(reply, ResponseError):
         trip.may_have_written &= not is_refusal(reply)
         raise reply
@@ -309,10 +309,12 @@ async def _reply_on(connection: Any) -> Any:
         return error
 
 
-def way_to(client: redis.asyncio.Redis | redis.asyncio.RedisCluster) -> Server | Cluster:
+def way_to(
+    client: redis.asyncio.Redis | redis.asyncio.RedisCluster, *, keep_connections: bool
+) -> Server | Cluster:
     """
     Return the way to what *client* is connected to.
     """
     if isinstance(client, redis.asyncio.RedisCluster):
         return Cluster(client)
-    return Server(client)
+    return Server(client, keep_connections=keep_connections)

@@ -8,15 +8,16 @@ whole conversation can be given up.
 
 from __future__ import annotations
 
+import select
+import ssl
 import threading
-from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from redis.connection import Connection, ConnectionPool
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Sized
 
     from sessioncore_redis.trips import Trip
 
@@ -28,17 +29,22 @@ class _Bound(threading.local):
 _bound = _Bound()
 
 
-@contextmanager
-def bounded_by(trip: Trip) -> Generator[None, None, None]:
+class bounded_by:  # noqa: N801 - it reads as a function, at a third of the cost
     """
     Let every wait of this thread end with *trip*, on connections that can.
     """
-    _bound.ends_at = trip.ends_at
-    try:
+
+    __slots__ = ("_trip",)
+
+    def __init__(self, trip: Trip) -> None:
+        self._trip = trip
+
+    def __enter__(self) -> None:
         # For connections that cannot, at least nothing is begun that is too late.
-        _seconds(None)
-        yield
-    finally:
+        self._trip.require_time()
+        _bound.ends_at = self._trip.ends_at
+
+    def __exit__(self, *_: object) -> None:
         _bound.ends_at = None
 
 
@@ -68,14 +74,27 @@ def _bounded(connection_class: Any) -> Any:
 class _BoundedConnection:
     socket_connect_timeout: float | None
 
+    def connect(self) -> None:
+        connection: Any = super()
+        try:
+            connection.connect()
+        except BaseException:
+            # Not only after its own errors: a reply to the greeting may be outstanding.
+            connection.disconnect()
+            raise
+
     def _connect(self) -> _BoundedSocket:
         configured = self.socket_connect_timeout
         self.socket_connect_timeout = _seconds(configured)
         try:
             # The name is not public, but every kind of connection overrides it.
-            return _BoundedSocket(super()._connect())  # type: ignore[misc]
+            connected: Any = super()._connect()  # type: ignore[misc]
         finally:
             self.socket_connect_timeout = configured
+        # What TLS has decrypted already, no poll can see.
+        if isinstance(connected, ssl.SSLSocket) or not hasattr(select, "poll"):
+            return _BoundedSocket(connected)
+        return _PolledSocket(connected)
 
 
 class _BoundedSocket:
@@ -103,3 +122,53 @@ class _BoundedSocket:
     def sendall(self, data: Any) -> None:
         self._socket.settimeout(_seconds(self._limit))
         self._socket.sendall(data)
+
+
+class _PolledSocket(_BoundedSocket):
+    """
+    The same in fewer system calls: Python's own time limit takes one to set and one to use.
+    """
+
+    __slots__ = ("_poll", "_recv_into", "_send")
+
+    def __init__(self, wrapped: Any) -> None:
+        super().__init__(wrapped)
+        wrapped.settimeout(0)
+        readable = select.poll()
+        readable.register(wrapped, select.POLLIN)
+        self._poll = readable.poll
+        self._recv_into = wrapped.recv_into
+        self._send = wrapped.send
+
+    def settimeout(self, limit: float | None) -> None:
+        self._limit = limit
+
+    def recv(self, *arguments: Any) -> Any:
+        self._await(self._poll)
+        return self._socket.recv(*arguments)
+
+    def recv_into(self, *arguments: Any) -> Any:
+        self._await(self._poll)
+        return self._recv_into(*arguments)
+
+    def sendall(self, data: Any) -> None:
+        sent = self._taken_of(data)
+        if sent < len(data):
+            writable = select.poll()
+            writable.register(self._socket, select.POLLOUT)
+            rest = memoryview(data)[sent:]
+            while rest:
+                self._await(writable.poll)
+                rest = rest[self._taken_of(rest) :]
+
+    def _taken_of(self, data: Any) -> int:
+        try:
+            taken: int = self._send(data)
+        except BlockingIOError:
+            return 0
+        return taken
+
+    def _await(self, poll: Callable[[float | None], Sized]) -> None:
+        seconds = _seconds(self._limit)
+        if not poll(None if seconds is None else seconds * 1000):
+            raise TimeoutError("nothing came in time")

@@ -15,8 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from sessioncore.errors import CorruptRecord
 from sessioncore.ports import Admission, DataWrite, Purged
 from sessioncore.session import SLOT_BYTES, STAMP_BYTES, Datum, Epoch, Locator, Roster, Subject
-from sessioncore_redis.layout import HEAD, RECORD_SUFFIXES, SUBJECT_FIELDS, Head, Layout
+from sessioncore_redis.layout import (
+    HEAD,
+    RECORD_SUFFIXES,
+    SUBJECT_FIELDS,
+    Head,
+    Layout,
+    generation_and_subject,
+)
 from sessioncore_redis.records import decode, encode, milliseconds
+from sessioncore_redis.trips import Question
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +38,20 @@ _MILLISECOND: Final = timedelta(milliseconds=1)
 _LAST_INSTANT: Final = (1 << 48) - 1
 _OTHER_SUBJECT: Final = -1
 _FIRST_PIECE: Final = 1 + len(SUBJECT_FIELDS)
+
+
+def _packed(*parts: bytes) -> bytes:
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts)
+
+
+# A key of any length, and six times a slot. None of the names has a percent sign.
+_KEY_HERE: Final = b"<key>"
+_SLOT_HERE: Final = b"<slot>"
+_PACKED_FIND: Final = (
+    _packed(b"HMGET", _KEY_HERE, HEAD, *SUBJECT_FIELDS, *(_SLOT_HERE + s for s in RECORD_SUFFIXES))
+    .replace(b"$%d\r\n%b" % (len(_KEY_HERE), _KEY_HERE), b"$%d\r\n%b")
+    .replace(_SLOT_HERE, b"%b")
+)
 
 # In the order of the numbers that the scripts return.
 _ADMISSIONS: Final = (Admission.ADMITTED, Admission.CONFLICT, Admission.STALE)
@@ -58,6 +80,16 @@ RESTART: Final = Script("restart")
 DELETE: Final = Script("delete")
 DELETE_USER: Final = Script("delete_user")
 READ_DATA: Final = Script("read_data")
+FIND_WITH_DATA: Final = Script("find_with_data")
+
+# Two keys of any length; generation and slot are of one.
+_PACKED_FIND_WITH_DATA: Final = (
+    _packed(
+        b"EVALSHA", FIND_WITH_DATA.sha.encode(), b"2", _KEY_HERE, _KEY_HERE, _SLOT_HERE, _SLOT_HERE
+    )
+    .replace(b"$%d\r\n%b" % (len(_KEY_HERE), _KEY_HERE), b"$%d\r\n%b")
+    .replace(_SLOT_HERE, b"%b")
+)
 WRITE_DATA: Final = Script("write_data")
 PURGE: Final = Script("purge")
 
@@ -76,11 +108,20 @@ class Call(Generic[Answer]):
     writes: bool = True
     """Whether it matters if it took effect when its reply is lost."""
 
-    def by_sha(self) -> tuple[Any, ...]:
+    packed: bytes | None = field(default=None, repr=False)
+    """What :meth:`by_sha` returns, as it goes over the wire, if that is known."""
+
+    def by_sha(self) -> tuple[Any, ...] | bytes:
         """
         Return the command that runs a script which the server knows.
         """
-        return ("EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.arguments)
+        return self.packed or (
+            "EVALSHA",
+            self.script.sha,
+            len(self.keys),
+            *self.keys,
+            *self.arguments,
+        )
 
     def by_text(self) -> tuple[Any, ...]:
         """
@@ -127,6 +168,16 @@ def find(layout: Layout, locator: Locator) -> tuple[Any, ...]:
     )
 
 
+def packed_find(layout: Layout, locator: Locator) -> Question:
+    """
+    Ask :func:`find`, packed in a fifth of the time that any packer takes.
+    """
+    key = layout.sessions_key_of(locator.epoch)
+    slot = locator.slot
+    packed = _PACKED_FIND % (len(key), key, slot, slot, slot, slot, slot, slot)
+    return Question(packed, key=key)
+
+
 def found(layout: Layout, locator: Locator, reply: Sequence[bytes | None]) -> Session | None:
     """
     Read the session that :func:`find` asked for.
@@ -134,10 +185,10 @@ def found(layout: Layout, locator: Locator, reply: Sequence[bytes | None]) -> Se
     head = reply[0]
     if head is None or reply[_FIRST_PIECE] is None:
         return None
-    read = Head.read(head, reply[1:_FIRST_PIECE])
-    if read.generation != layout.generation(locator.epoch):
+    generation, subject = generation_and_subject(head, reply[1:_FIRST_PIECE])
+    if generation != layout.generation(locator.epoch):
         return None
-    return decode(locator, _subject(read.subject), reply[_FIRST_PIECE:])
+    return decode(locator, _subject(subject), reply[_FIRST_PIECE:])
 
 
 def replace(layout: Layout, old: Session, new: Session) -> Call[bool]:
@@ -291,6 +342,31 @@ def read_data(layout: Layout, locator: Locator) -> Call[Mapping[str, Datum] | No
         _data,
         writes=False,
     )
+
+
+def find_with_data(
+    layout: Layout, locator: Locator
+) -> Call[tuple[Session, Mapping[str, Datum]] | None]:
+    """
+    Read one session and its data.
+    """
+
+    def read(
+        reply: tuple[Sequence[bytes | None], Sequence[bytes]] | None,
+    ) -> tuple[Session, Mapping[str, Datum]] | None:
+        if reply is None:
+            return None
+        record, pairs = reply
+        session = found(layout, locator, record)
+        data = _data(pairs)
+        return None if session is None or data is None else (session, data)
+
+    keys, slot = layout.keys_of(locator.epoch), locator.slot
+    generation = layout.generation(locator.epoch)
+    sessions, data = keys
+    named = (len(sessions), sessions, len(data), data)
+    packed = _PACKED_FIND_WITH_DATA % (*named, generation, slot)
+    return Call(FIND_WITH_DATA, keys, (generation, slot), read, writes=False, packed=packed)
 
 
 def write_data(layout: Layout, locator: Locator, change: DataChange) -> Call[DataWrite]:

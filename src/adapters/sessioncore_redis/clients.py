@@ -59,6 +59,27 @@ def check_async_client(_store: object, _field: Attribute[Any], client: object) -
     _check_settings(client)
 
 
+_PLACE: Final = ("host", "port", "path", "db", "service_name")
+
+
+def check_same_place(one: Any, other: object) -> None:
+    """
+    Refuse two clients of which one would not hear of what the other changes.
+    """
+    if not isinstance(other, redis.Redis) or isinstance(one, redis.asyncio.RedisCluster):
+        raise TypeError("client: a redis.Redis, for threads; and a cluster is not followed")
+    if _place_of(one) != _place_of(other):
+        raise ValueError("client: of the server and the database that the store has")
+
+
+def _place_of(client: Any) -> list[object]:
+    pool = client.connection_pool
+    # Sentinel names server and port; its pools know the name of the service.
+    settings = {**pool.connection_kwargs, "service_name": getattr(pool, "service_name", None)}
+    usual = {"host": "localhost", "port": 6379, "db": 0}
+    return [settings.get(name) or usual.get(name) for name in _PLACE]
+
+
 def check_prefix(_store: object, _field: Attribute[Any], prefix: object) -> None:
     """
     Refuse a prefix that would not be plain text in keys and patterns.
@@ -101,6 +122,14 @@ def check_wait_replicas(_store: object, _field: Attribute[Any], replicas: object
         raise TypeError(f"wait_replicas: a number, not {_named(replicas)}")
     if replicas < 0:
         raise ValueError("wait_replicas: 0 or more")
+
+
+def check_keep_connections(_store: object, _field: Attribute[Any], keep: object) -> None:
+    """
+    Refuse what is neither yes nor no.
+    """
+    if not isinstance(keep, bool):
+        raise TypeError(f"keep_connections: True or False, not {_named(keep)}")
 
 
 def new_sync_client(url: str, deadline: timedelta, *, cluster: bool) -> Any:

@@ -83,10 +83,18 @@ class Head:
         """
         Read a head, with the other pieces of a long subject.
         """
-        subject = head[_HEAD_BYTES:]
-        if len(subject) == _SUBJECT_IN_HEAD:
-            subject += b"".join(filter(None, others))
-        return cls(head[:GENERATION_BYTES], head[_VERSION], subject)
+        generation, subject = generation_and_subject(head, others)
+        return cls(generation, head[_VERSION], subject)
+
+
+def generation_and_subject(head: bytes, others: Iterable[bytes | None]) -> tuple[bytes, bytes]:
+    """
+    Read from a head what every request needs, with the other pieces of a long subject.
+    """
+    subject = head[_HEAD_BYTES:]
+    if len(subject) == _SUBJECT_IN_HEAD:
+        subject += b"".join(filter(None, others))
+    return head[:GENERATION_BYTES], subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,12 @@ class Layout:
         """
         # Ten bytes end in two padding characters, and only they do.
         return self._start + base64.urlsafe_b64encode(tag)[:-2] + b"}"
+
+    def sessions_key_of(self, epoch: Epoch) -> bytes:
+        """
+        Return the key of the hash with *epoch* and its sessions.
+        """
+        return self.sessions_key(epoch[:_TAG_BYTES])
 
     def is_sessions_key(self, key: bytes) -> bool:
         """

@@ -111,3 +111,19 @@ local function names_of_data(slot)
   end
   return names
 end
+
+-- Those names and their values, in turn. By the hundred: Lua passes only so many at once.
+local function data_of(slot)
+  local names, data = names_of_data(slot), {}
+  for first = 1, #names, 100 do
+    local fields = {}
+    for at = first, math.min(first + 99, #names) do
+      fields[#fields + 1] = slot .. names[at]
+    end
+    for at, value in ipairs(redis.call('HMGET', KEYS[2], unpack(fields))) do
+      data[#data + 1] = names[first + at - 1]
+      data[#data + 1] = value
+    end
+  end
+  return data
+end

@@ -33,6 +33,7 @@ is its length, or the place of a word in ``_WORDS``, and then the text.
 from __future__ import annotations
 
 import ipaddress
+import socket
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -40,11 +41,12 @@ from typing import TYPE_CHECKING, Final
 from sessioncore.errors import CorruptRecord
 from sessioncore.session import (
     SALT_BYTES,
-    Device,
     Locator,
     Pending,
     Session,
     Subject,
+    make_device,
+    make_session,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ _DIGEST_BYTES: Final = 32
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_NUMBER_BITS: Final = 63
+_GROUP_SHIFTS: Final = range(7, 64, 7)
 
 _PENDING: Final = 0x01
 _PREVIOUS: Final = 0x02
@@ -158,26 +160,22 @@ def _decode(locator: Locator, subject: Subject, record: bytes) -> Session | None
     if form != _FORMAT:
         return None
     at = _FIXED.size
-    keep_until = _EPOCH + timedelta(0, 0, 0, high << 32 | low)
-    unseen_for, at = _take_duration(record, at)
-    last_seen_at = keep_until - unseen_for if unseen_for else keep_until
-    age, at = _take_duration(record, at)
-    created_at = last_seen_at - age if age else last_seen_at
-    after, at = _take_duration(record, at)
-    changed_at = created_at + after if after else created_at
+    keep_until = _EPOCH + _MILLISECOND * (high << 32 | low)
+    last_seen_at, at = _take_instant(record, at, keep_until, -1)
+    created_at, at = _take_instant(record, at, last_seen_at, -1)
+    changed_at, at = _take_instant(record, at, created_at)
     authenticated_at = None
     if flags & _AUTHENTICATED:
-        after, at = _take_duration(record, at)
-        authenticated_at = created_at + after if after else created_at
+        authenticated_at, at = _take_instant(record, at, created_at)
 
     policy, at = _take_text(record, at)
     count = flags >> _METHODS_SHIFT
     if count == _MANY_METHODS:
         count, at = _take_number(record, at)
-    methods: list[str] = []
+    methods: tuple[str, ...] = ()
     for _ in range(count):
         method, at = _take_text(record, at)
-        methods.append(method)
+        methods += (method,)
 
     pending = previous = None
     if flags & _PENDING:
@@ -194,11 +192,11 @@ def _decode(locator: Locator, subject: Subject, record: bytes) -> Session | None
         agent, at = _take_text(record, at)
     if at != len(record):
         return None
-    return Session(
+    return make_session(
         locator=locator,
         subject=subject,
         policy=policy,
-        methods=tuple(methods),
+        methods=methods,
         created_at=created_at,
         authenticated_at=authenticated_at,
         changed_at=changed_at,
@@ -208,7 +206,7 @@ def _decode(locator: Locator, subject: Subject, record: bytes) -> Session | None
         current=current,
         pending=pending,
         previous=previous,
-        device=Device(address, agent),
+        device=make_device(address, agent),
         stamp=stamp,
     )
 
@@ -229,29 +227,31 @@ def _put_number(record: bytearray, number: int) -> None:
 
 
 def _take_number(record: bytes, at: int) -> tuple[int, int]:
-    group = record[at]
-    if group <= 0x7F:
-        return group, at + 1
-    number = shift = 0
-    while (group := record[at]) > 0x7F:
-        number |= (group & 0x7F) << shift
-        shift += 7
+    number = record[at]
+    at += 1
+    if number <= 0x7F:
+        return number, at
+    for shift in _GROUP_SHIFTS:
+        group = record[at]
         at += 1
-        if shift > _NUMBER_BITS:
-            raise ValueError("an endless number")
-    return number | group << shift, at + 1
+        # Less one, which is the bit by which the group before said that this one follows.
+        number += (group - 1) << shift
+        if group <= 0x7F:
+            return number, at
+    raise ValueError("an endless number")
 
 
 def _put_signed(record: bytearray, number: int) -> None:
     _put_number(record, number << 1 if number >= 0 else ~(number << 1))
 
 
-def _take_duration(record: bytes, at: int) -> tuple[timedelta | None, int]:
-    # None for the most frequent one, which is none at all.
+def _take_instant(
+    record: bytes, at: int, base: datetime, direction: int = 1
+) -> tuple[datetime, int]:
+    if not record[at]:  # the most frequent: it is the very same
+        return base, at + 1
     number, at = _take_number(record, at)
-    if not number:
-        return None, at
-    return timedelta(0, 0, 0, (number >> 1) ^ -(number & 1)), at
+    return base + _MILLISECOND * (direction * ((number >> 1) ^ -(number & 1))), at
 
 
 def _put_text(record: bytearray, text: str) -> None:
@@ -265,6 +265,9 @@ def _put_text(record: bytearray, text: str) -> None:
 
 
 def _take_text(record: bytes, at: int) -> tuple[str, int]:
+    number = record[at]
+    if not number & 0x81:
+        return _WORDS[number >> 1], at + 1
     number, at = _take_number(record, at)
     if not number & 1:
         return _WORDS[number >> 1], at
@@ -293,6 +296,8 @@ def _take_address(record: bytes, at: int, kind: int) -> tuple[str, int]:
     if kind == _OTHER_ADDRESS:
         return _take_text(record, at)
     if kind == _IPV4:
-        # As ipaddress writes it, in a tenth of the time.
-        return ".".join(map(str, record[at : at + 4])), at + 4
-    return str(ipaddress.IPv6Address(record[at : at + 16])), at + 16
+        return socket.inet_ntop(socket.AF_INET, record[at : at + 4]), at + 4
+    packed = record[at : at + 16]
+    address = socket.inet_ntop(socket.AF_INET6, packed)
+    # As ipaddress writes it, in a tenth of the time, unless an IPv4 address is within.
+    return (str(ipaddress.IPv6Address(packed)) if "." in address else address), at + 16

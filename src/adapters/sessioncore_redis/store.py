@@ -7,7 +7,7 @@ from __future__ import annotations
 import secrets
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 import redis
@@ -17,6 +17,7 @@ from sessioncore.errors import CorruptRecord, OutcomeUnknown, StoreUnavailable
 from sessioncore.ports import Purged
 from sessioncore_redis import calls, clients, health, wire
 from sessioncore_redis.failures import DRIVER_ERRORS, failure, unconfirmed
+from sessioncore_redis.feed import RedisInvalidationFeed
 from sessioncore_redis.layout import GENERATION_BYTES, Layout, keys_beside, tag_key_name
 from sessioncore_redis.trips import Question, Trip, mapping_of
 from sessioncore_redis.walk import PausedWalk, Walk
@@ -60,6 +61,11 @@ class RedisSessionStore:
             They raise :class:`~sessioncore.errors.RevocationUnconfirmed` if they
             did not within the deadline.
 
+        keep_connections: Whether connections stay with the store between calls,
+            as many as there are calls under way, instead of being taken from the
+            client's pool for each. That is faster, and they count against its
+            ``max_connections``. Those of a cluster or a ``BlockingConnectionPool`` do not.
+
     Raises:
         TypeError: Something is not of its type, such as an asynchronous client.
 
@@ -80,12 +86,16 @@ class RedisSessionStore:
     )
     wait_replicas: int = attrs.field(default=0, kw_only=True, validator=clients.check_wait_replicas)
 
+    keep_connections: bool = attrs.field(
+        default=False, kw_only=True, validator=clients.check_keep_connections
+    )
+
     _way: wire.Server | wire.Cluster = attrs.field(init=False, repr=False)
     _layout: Layout | None = attrs.field(init=False, default=None, repr=False)
     _paused_walk: PausedWalk = attrs.field(init=False, factory=PausedWalk, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._way = wire.way_to(self.client)
+        self._way = wire.way_to(self.client, keep_connections=self.keep_connections)
         if self.tag_key is not None:
             self._layout = Layout(self.prefix, self.tag_key)
 
@@ -100,6 +110,7 @@ class RedisSessionStore:
         tag_key: bytes | None = None,
         deadline: timedelta = clients.DEADLINE,
         wait_replicas: int = 0,
+        keep_connections: bool = True,
     ) -> Generator[RedisSessionStore, None, None]:
         """
         Open a store with a client of its own, and close that in the end.
@@ -121,6 +132,9 @@ class RedisSessionStore:
             deadline: See :class:`RedisSessionStore`.
 
             wait_replicas: See :class:`RedisSessionStore`.
+
+            keep_connections: See :class:`RedisSessionStore`. The client is this store's
+                alone, so by default it does.
         """
         client = clients.new_sync_client(url, deadline, cluster=cluster)
         try:
@@ -130,6 +144,7 @@ class RedisSessionStore:
                 tag_key=tag_key,
                 deadline=deadline,
                 wait_replicas=wait_replicas,
+                keep_connections=keep_connections,
             )
         finally:
             client.close()
@@ -156,6 +171,15 @@ class RedisSessionStore:
             wait_replicas=self.wait_replicas,
         )
 
+    def invalidation_feed(self) -> RedisInvalidationFeed:
+        """
+        Make the feed of this store, for a near cache: of its client and its prefix.
+
+        Raises:
+            TypeError: The client is one of a cluster, which is not followed.
+        """
+        return RedisInvalidationFeed(cast("redis.Redis", self.client), prefix=self.prefix)
+
     def open_epoch(self, subject: Subject, at: datetime, lives_for: timedelta, /) -> Epoch:
         """
         See :meth:`sessioncore.ports.SessionStore.open_epoch`.
@@ -171,7 +195,8 @@ class RedisSessionStore:
         """
         trip = Trip(self.deadline)
         layout = self._layout or self._agreed_layout(trip)
-        return calls.found(layout, locator, self._send(calls.find(layout, locator), trip))
+        question = calls.packed_find(layout, locator)
+        return calls.found(layout, locator, self._ask(question, trip))
 
     def replace(self, old: Session, new: Session, /) -> bool:
         """
@@ -237,6 +262,14 @@ class RedisSessionStore:
         trip = Trip(self.deadline)
         layout = self._layout or self._agreed_layout(trip)
         return self._run(calls.read_data(layout, locator), trip)
+
+    def find_with_data(self, locator: Locator, /) -> tuple[Session, Mapping[str, Datum]] | None:
+        """
+        See :meth:`sessioncore.ports.SessionStore.find_with_data`.
+        """
+        trip = Trip(self.deadline)
+        layout = self._layout or self._agreed_layout(trip)
+        return self._run(calls.find_with_data(layout, locator), trip)
 
     def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """

@@ -31,6 +31,9 @@ PAUSE_SECONDS: Final = 0.02
 REFRESH_SECONDS: Final = 1.0
 """How old a map of a cluster must be to be drawn anew because of a redirection."""
 
+KEPT_SECONDS: Final = 1.0
+"""How long a store keeps a connection before its pool looks after it again."""
+
 CONFIRMATION_SHARE: Final = 0.9
 """How much of the time that is left may be spent on waiting for a confirmation."""
 
@@ -47,13 +50,14 @@ _MARK_MILLISECONDS: Final = 1000
 _MARK: Final = "redis.call('UNLINK', KEYS[1]) return redis.call('SET', KEYS[1], '', 'PX', ARGV[1])"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Question:
     """
     One command, and where it is to go.
     """
 
-    command: tuple[Any, ...] = field(repr=False)
+    command: tuple[Any, ...] | bytes = field(repr=False)
+    """Its parts, or all of it as it goes over the wire."""
 
     key: bytes = field(default=b"", repr=False)
     """A key that it needs, by which a cluster finds the node."""
@@ -66,6 +70,15 @@ class Question:
 
     replicas: int = 0
     """How many replicas should have what it wrote, before the answer counts."""
+
+    def packed_by(self, connection: Any) -> Sequence[bytes]:
+        """
+        Return the command as it goes over the wire.
+        """
+        if isinstance(self.command, bytes):
+            return (self.command,)
+        packed: Sequence[bytes] = connection.pack_command(*self.command)
+        return packed
 
     def confirmation(self, milliseconds: int) -> tuple[tuple[Any, ...], ...]:
         """
@@ -80,16 +93,16 @@ class Trip:
     One operation under way: how long it may still take, and what may have come of it.
     """
 
-    __slots__ = ("confirmed", "ends_at", "may_have_written", "redirections", "starts_at")
+    # Of the class until they change, for few do.
+    may_have_written = False
+    """Whether a write was sent and neither answered nor refused."""
+    redirections = 0
+    confirmed = 0
+    """How many replicas have what was written."""
 
     def __init__(self, deadline: timedelta) -> None:
         self.starts_at: Final = monotonic()
         self.ends_at: Final = self.starts_at + deadline.total_seconds()
-        self.may_have_written = False
-        """Whether a write was sent and neither answered nor refused."""
-        self.redirections = 0
-        self.confirmed = 0
-        """How many replicas have what was written."""
 
     @property
     def seconds_left(self) -> float:
@@ -102,7 +115,7 @@ class Trip:
         """
         Raise ``TimeoutError`` if it is late: before anything is sent, not after.
         """
-        if self.seconds_left <= 0:
+        if self.ends_at <= monotonic():
             raise TimeoutError("the time for this operation is over")
 
     @property

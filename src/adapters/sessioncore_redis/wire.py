@@ -9,8 +9,9 @@ operation, and with the knowledge of what may be repeated.
 
 from __future__ import annotations
 
+import os
 import threading
-from contextlib import contextmanager
+from collections import deque
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from redis.exceptions import ConnectionError as LostConnection
 from sessioncore_redis.bounds import bounded_by
 from sessioncore_redis.failures import CLOSED_BY_ANOTHER, DRIVER_ERRORS, is_refusal
 from sessioncore_redis.trips import (
+    KEPT_SECONDS,
     REFRESH_SECONDS,
     Question,
     Trip,
@@ -38,7 +40,7 @@ from sessioncore_redis.trips import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Sequence
 
 _cluster_node: Any = ClusterNode
 
@@ -50,8 +52,11 @@ class Server:
 
     __slots__ = ("_pool",)
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._pool: Any = client.connection_pool
+    def __init__(self, client: redis.Redis, *, keep_connections: bool) -> None:
+        pool: Any = client.connection_pool
+        # Who waits for a connection of the pool's would wait for ever for one that is kept.
+        keeps = keep_connections and not isinstance(pool, redis.BlockingConnectionPool)
+        self._pool = KeptConnections(pool) if keeps else _Passing(pool)
 
     def nodes(self, _trip: Trip) -> tuple[str, ...]:
         """
@@ -65,16 +70,88 @@ class Server:
         """
         try:
             with bounded_by(trip):
-                return self._ask_once(question, trip)
+                return _ask_over(self._pool, question, trip, checked=question.writes)
         except DRIVER_ERRORS as error:
             if question.writes or not may_be_repeated(error):
                 raise
         with bounded_by(trip):
-            return self._ask_once(question, trip)
+            return _ask_over(self._pool, question, trip, checked=True)
 
-    def _ask_once(self, question: Question, trip: Trip) -> Any:
-        with _connection_of(self._pool) as connection:
-            return _converse(connection, question, trip, asking=False)
+
+class _Passing:
+    """
+    The connections of a client, each taken for one question.
+    """
+
+    __slots__ = ("_pool", "put_back")
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self.put_back: Callable[[Any], None] = pool.release
+
+    def take(self, trip: Trip, *, checked: bool) -> Any:  # noqa: ARG002 - a pool always looks
+        return _taken_from(self._pool)
+
+
+class KeptConnections:
+    """
+    Connections that stay with the store between questions, while all goes well.
+
+    To take one from redis-py's pool and put it back costs half as much as to ask
+    over it. So it is asked only now and then. What the pool knows and does (which
+    server is the primary now, fresh credentials, which connections are dead) is
+    at most that much late; and nothing is written over a connection that the pool
+    has not just looked at, for what goes wrong then would be of unknown outcome.
+    """
+
+    __slots__ = ("_kept", "_pid", "_pool", "_until")
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+        self._kept: deque[Any] = deque()
+        self._until = 0.0
+        self._pid = os.getpid()
+
+    def take(self, trip: Trip, *, checked: bool) -> Any:
+        """
+        Return a connection for one question.
+
+        Args:
+            trip: The operation under way.
+
+            checked: The pool has looked whether it is alive.
+        """
+        if self._pid != os.getpid():
+            # Those belong to the process that this one was forked from.
+            self._kept = deque()
+            self._pid = os.getpid()
+        if trip.starts_at > self._until:
+            self._until = trip.starts_at + KEPT_SECONDS
+            self._give_back()
+        try:
+            connection = self._kept.pop()
+        except IndexError:
+            return _taken_from(self._pool)
+        if checked or not _is_connected(connection):
+            self._pool.release(connection)
+            return _taken_from(self._pool)
+        return connection
+
+    def put_back(self, connection: Any) -> None:
+        """
+        Take *connection* back, which :meth:`take` returned.
+        """
+        if _is_connected(connection):
+            self._kept.append(connection)
+        else:
+            self._pool.release(connection)
+
+    def _give_back(self) -> None:
+        while self._kept:
+            try:
+                self._pool.release(self._kept.pop())
+            except IndexError:
+                return
 
 
 class Cluster:
@@ -114,8 +191,8 @@ class Cluster:
         node, asking, lost = self._node_for(question), False, False
         while True:
             try:
-                with _connection_of(self._pool_of(node)) as connection:
-                    return _converse(connection, question, trip, asking=asking)
+                pool = _Passing(self._pool_of(node))
+                return _ask_over(pool, question, trip, checked=True, asking=asking)
             except (MovedError, AskError, TryAgainError) as refusal:
                 if (pause := trip.pause_before(refusal)) is None:
                     raise
@@ -183,11 +260,17 @@ class Cluster:
             self._lock.release()
 
 
-@contextmanager
-def _connection_of(pool: Any) -> Generator[Any, None, None]:
-    connection = _taken_from(pool)
+def _ask_over(
+    connections: _Passing | KeptConnections,
+    question: Question,
+    trip: Trip,
+    *,
+    checked: bool,
+    asking: bool = False,
+) -> Any:
+    connection = connections.take(trip, checked=checked)
     try:
-        yield connection
+        return _converse(connection, question, trip, asking=asking)
     except ReadOnlyError:
         # No longer a primary: whoever asks next should look for the new one.
         connection.disconnect()
@@ -199,22 +282,28 @@ def _connection_of(pool: Any) -> Generator[Any, None, None]:
         connection.disconnect()
         raise
     finally:
-        pool.release(connection)
+        connections.put_back(connection)
 
 
 def _converse(connection: Any, question: Question, trip: Trip, *, asking: bool) -> Any:
-    commands = (("ASKING",), question.command) if asking else (question.command,)
     connection.check_health()
-    packed = connection.pack_commands(commands)
+    packed = question.packed_by(connection)
+    if asking:
+        packed = [*connection.pack_command("ASKING"), *packed]
     trip.require_time()
     trip.may_have_written = question.writes
-    reply = _exchange(connection, packed, len(commands))[-1]
-    if isinstance(reply, ResponseError):
-        trip.may_have_written &= not is_refusal(reply)
-        raise reply
-    # Until it is confirmed, whatever goes wrong goes wrong after a write.
-    trip.may_have_written = question.writes and question.replicas > 0
+    try:
+        connection.send_packed_command(packed, check_health=False)
+        if asking:
+            _reply_on(connection)
+        reply = connection.read_response()
+    except ResponseError as error:
+        trip.may_have_written &= not is_refusal(error)
+        raise
+    except CLOSED_BY_ANOTHER as error:
+        raise LostConnection("the connection was closed meanwhile") from error
     if question.replicas:
+        # Until it is confirmed, whatever goes wrong goes wrong after a write.
         milliseconds = trip.milliseconds_to_wait(connection.socket_timeout)
         packed = connection.pack_commands(question.confirmation(milliseconds))
         try:
@@ -247,10 +336,15 @@ def _reply_on(connection: Any) -> Any:
         return error
 
 
-def way_to(client: redis.Redis | redis.RedisCluster) -> Server | Cluster:
+def _is_connected(connection: Any) -> bool:
+    # Only redis-py 8 has a public name for it.
+    return getattr(connection, "_sock", None) is not None
+
+
+def way_to(client: redis.Redis | redis.RedisCluster, *, keep_connections: bool) -> Server | Cluster:
     """
     Return the way to what *client* is connected to.
     """
     if isinstance(client, redis.RedisCluster):
         return Cluster(client)
-    return Server(client)
+    return Server(client, keep_connections=keep_connections)

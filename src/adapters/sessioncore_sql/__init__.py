@@ -11,6 +11,7 @@ with a new version of this library start.
 
 from . import tables
 from ._engine import new_async_engine, new_engine
+from ._feed import PostgresInvalidationFeed
 from ._maintenance import async_check_schema, async_migrate, check_schema, migrate
 from ._schema import Component, SchemaMismatch, SchemaState, Standing
 from .aio import AsyncSqlCredentialStore, AsyncSqlSessionStore
@@ -20,6 +21,7 @@ __all__ = [
     "AsyncSqlCredentialStore",
     "AsyncSqlSessionStore",
     "Component",
+    "PostgresInvalidationFeed",
     "SchemaMismatch",
     "SchemaState",
     "SqlCredentialStore",

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, cast
 
 from sqlalchemy.ext.compiler import compiles
@@ -25,12 +26,13 @@ from sessioncore.session import (
     SLOT_BYTES,
     STAMP_BYTES,
     Datum,
-    Device,
     Epoch,
-    Locator,
     Pending,
     Session,
     Subject,
+    make_device,
+    make_locator,
+    make_session,
 )
 
 from .tables import DIGEST_BYTES, epochs, sessions
@@ -160,11 +162,11 @@ def _decoded_session(row: Sequence[Any]) -> Session:
         raise ValueError("another version")
     if (pending_digest is None) is not (pending_salt is None):
         raise ValueError("half a successor")
-    return Session(
-        locator=Locator(Epoch(exactly(epoch, EPOCH_BYTES)), exactly(slot, SLOT_BYTES)),
+    return make_session(
+        locator=make_locator(Epoch(exactly(epoch, EPOCH_BYTES)), exactly(slot, SLOT_BYTES)),
         subject=_decoded_subject(subject_key, subject_key_hash),
         policy=text(policy),
-        methods=_decoded_methods(methods),
+        methods=_decoded_methods(text(methods)),
         created_at=_instant(created_at),
         authenticated_at=None if authenticated_at is None else _instant(authenticated_at),
         changed_at=_instant(changed_at),
@@ -178,7 +180,7 @@ def _decoded_session(row: Sequence[Any]) -> Session:
             else Pending(exactly(pending_digest, DIGEST_BYTES), exactly(pending_salt, SALT_BYTES))
         ),
         previous=None if previous is None else exactly(previous, DIGEST_BYTES),
-        device=Device(
+        device=make_device(
             address=None if address is None else text(address),
             user_agent=None if user_agent is None else text(user_agent),
         ),
@@ -194,8 +196,10 @@ def _decoded_subject(key: object, key_hash: object) -> Subject:
     return Subject.of_key(key)
 
 
-def _decoded_methods(value: object) -> tuple[str, ...]:
-    methods: object = json.loads(text(value))
+# Few combinations are in use, and reading JSON takes as long as all instants do.
+@lru_cache(maxsize=128)
+def _decoded_methods(value: str) -> tuple[str, ...]:
+    methods: object = json.loads(value)
     if not isinstance(methods, list):
         raise ValueError("not an array")  # noqa: TRY004 - a bad row, not a bad argument
     names = cast("list[object]", methods)
@@ -227,7 +231,7 @@ def milliseconds(instant: datetime) -> int:
 def _instant(value: object) -> datetime:
     if type(value) is not int:
         raise ValueError("not an instant")
-    return _UNIX_EPOCH + timedelta(milliseconds=value)
+    return _UNIX_EPOCH + _MILLISECOND * value
 
 
 def digest(octets: bytes) -> bytes:

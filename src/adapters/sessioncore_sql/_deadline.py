@@ -27,7 +27,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import ContextVar
 from datetime import timedelta
@@ -35,10 +35,11 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Dialect, Engine, event
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection, QueuePool
 
 P = ParamSpec("P")
 T = TypeVar("T")
+C = TypeVar("C", Connection, ConnectionPoolEntry)
 
 # Reentrant: the garbage collector may close a line while a thread holds it.
 _lock = threading.RLock()
@@ -48,6 +49,8 @@ _current: Final[ContextVar[Call | None]] = ContextVar("sessioncore_sql_call", de
 _LINE: Final = "sessioncore_sql.line"
 
 _KEEPALIVE_SECONDS: Final = 60
+
+_NEVER: Final = float("inf")
 
 
 class Line:
@@ -168,16 +171,21 @@ def current_call() -> Call | None:
     return _current.get()
 
 
-@contextlib.contextmanager
-def entered(call: Call) -> Generator[None]:
+class entered:  # noqa: N801 - it reads as a function
     """
     Make *call* the current one.
     """
-    token = _current.set(call)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_call", "_token")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def __enter__(self) -> None:
+        self._token = _current.set(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
 
 
 class _Watchdog:
@@ -185,54 +193,73 @@ class _Watchdog:
     Ends calls of threads that are over their deadlines.
 
     Its thread sleeps until the first of them could be; a call that ends in time
-    does not wake it.
+    does not wake it. Nor does one take a lock: it is added before it is looked
+    whether the thread would wake in time, and the thread says that it wakes for
+    nobody before it looks who was added. So one of the two sees the other.
     """
 
     def __init__(self) -> None:
         self._calls: set[Call] = set()
         self._changed = threading.Condition(threading.Lock())
-        self._wakes_at = float("inf")
+        self._wakes_at = _NEVER
         self._runs = False
 
-    @contextlib.contextmanager
-    def watching(self, call: Call) -> Generator[None]:
+    def watch(self, call: Call) -> None:
+        self._calls.add(call)
+        if call.until < self._wakes_at:
+            self._wake()
+
+    def leave(self, call: Call) -> None:
+        self._calls.discard(call)
+
+    def _wake(self) -> None:
         with self._changed:
-            self._calls.add(call)
             if not self._runs:
                 threading.Thread(
                     target=self._run, name="sessioncore_sql deadlines", daemon=True
                 ).start()
                 self._runs = True
-            if call.until < self._wakes_at:
-                self._changed.notify()
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._calls.discard(call)
+            self._changed.notify()
 
     def _run(self) -> None:
         while True:
             with self._changed:
+                self._wakes_at = _NEVER
                 now = time.monotonic()
-                late = [call for call in self._calls if call.until <= now]
-                self._calls.difference_update(late)
-            for call in late:
-                call.expire()
-            with self._changed:
-                self._wakes_at = min((call.until for call in self._calls), default=float("inf"))
-                sleep = self._wakes_at - time.monotonic()
-                self._changed.wait(None if sleep == float("inf") else max(sleep, 0))
+                calls = self._calls.copy()
+                wakes_at = min((call.until for call in calls), default=_NEVER)
+                if wakes_at > now:
+                    self._wakes_at = wakes_at
+                    self._changed.wait(None if wakes_at == _NEVER else wakes_at - now)
+                    continue
+            for call in calls:
+                if call.until <= now:
+                    self._calls.discard(call)
+                    call.expire()
 
 
 _watchdog = _Watchdog()
 
 
-def watching(call: Call) -> contextlib.AbstractContextManager[None]:
+class watching:  # noqa: N801 - it reads as a function
     """
-    End *call* by force if it is over its deadline. For threads.
+    Make *call* the current one, and end it by force if it is over its deadline. For threads.
     """
-    return _watchdog.watching(call)
+
+    __slots__ = ("_call", "_token", "_watchdog")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._watchdog = _watchdog
+
+    def __enter__(self) -> None:
+        # First what may fail: where no more threads can be started.
+        self._watchdog.watch(self._call)
+        self._token = _current.set(self._call)
+
+    def __exit__(self, *_: object) -> None:
+        self._watchdog.leave(self._call)
+        _current.reset(self._token)
 
 
 def _start_anew() -> None:
@@ -285,9 +312,24 @@ def in_time(make: Callable[[], T], drop: Callable[[T], object], call: Call) -> T
             raise
         # It came at the last moment, or it failed with a TimeoutError itself.
         return made.result()
+    except BaseException:
+        # Whoever waits was interrupted, by a signal for example, or it failed.
+        if not made.cancel() and made.exception() is None:
+            drop(made.result())
+        raise
 
 
-def checked_out(engine: Engine, call: Call) -> Connection:
+def asks_first(pool: Pool) -> bool:
+    """
+    Whether *pool* may talk to the server before it hands out a connection.
+    """
+    # Not public, and not known to be absent: then it may.
+    return bool(getattr(pool, "_pre_ping", True))
+
+
+def checked_out(
+    engine: Engine, call: Call, connect: Callable[[], C], close: Callable[[C], object]
+) -> C:
     """
     Take a connection from the engine's pool before *call* is over.
 
@@ -295,16 +337,23 @@ def checked_out(engine: Engine, call: Call) -> Connection:
     are asked in a thread beside, if no connection is free. (If somebody takes
     that one first, it may be the pool's own time-out that ends the call.)
 
+    Args:
+        engine: Whose pool.
+
+        call: For how long.
+
+        connect: Asks the pool.
+
+        close: What becomes of a connection that comes too late.
+
     Raises:
         TimeoutError: There was none in time.
     """
     pool = engine.pool
     waits = isinstance(pool, QueuePool) and pool.timeout() > call.deadline
-    # Not public, and not known to be absent: then the pool may send something.
-    asks = getattr(pool, "_pre_ping", False)
-    if asks or (waits and isinstance(pool, QueuePool) and pool.checkedin() == 0):
-        return in_time(engine.connect, Connection.close, call)
-    return engine.connect()
+    if asks_first(pool) or (waits and isinstance(pool, QueuePool) and pool.checkedin() == 0):
+        return in_time(connect, close, call)
+    return connect()
 
 
 def over_its_line(
@@ -318,11 +367,19 @@ def over_its_line(
     """
     Run *operation* over *connection*, which is cut if *call* takes too long.
     """
+    call.use(line_of(connection.connection))
+    return operation(connection, *args, **kwargs)
+
+
+def line_of(connection: PoolProxiedConnection | ConnectionPoolEntry) -> Line | None:
+    """
+    Return the line of a connection that is checked out.
+    """
     info = connection.info
     if _LINE not in info:  # made before the engine was followed
-        info[_LINE] = _line_of(connection.connection.driver_connection)
-    call.use(info[_LINE])
-    return operation(connection, *args, **kwargs)
+        info[_LINE] = _line_of(connection.driver_connection)
+    line: Line | None = info[_LINE]
+    return line
 
 
 def _line_of(driver: Any) -> Line | None:
@@ -383,11 +440,21 @@ def follow(engine: Engine) -> None:
             event.listen(engine, name, listener, insert=True)
 
 
-def _on_connecting(dialect: Dialect, _record: object, args: Any, kwargs: Any) -> Any:
+def _on_connecting(dialect: Dialect, record: object, args: Any, kwargs: Any) -> Any:
     call = _current.get()
     if call is None or dialect.is_async:
         return None  # as if nobody had listened
-    return in_time(lambda: dialect.connect(*args, **kwargs), dialect.do_close, call)
+
+    def connect() -> Any:
+        # As SQLAlchemy goes on after us: others may add a token, or connect themselves.
+        for listener in dialect.dispatch.do_connect:
+            if listener is not _on_connecting:
+                connection = listener(dialect, record, args, kwargs)
+                if connection is not None:
+                    return connection
+        return dialect.connect(*args, **kwargs)
+
+    return in_time(connect, dialect.do_close, call)
 
 
 def _on_connected(_connection: object, record: Any) -> None:
@@ -406,7 +473,11 @@ def _on_return(_connection: object, _record: object) -> None:
 
 def _on_close(_connection: object, record: Any) -> None:
     line: Line | None = record.info.pop(_LINE, None)
-    if line is not None:
+    call = _current.get()
+    if call is not None:
+        # asyncpg waits for the server to hang up. The call lets go of it when it ends.
+        call.use(line)
+    elif line is not None:
         line.close()
 
 

@@ -23,6 +23,8 @@ SUPPORTED: Final = (SQLITE, "postgresql", *sorted(MYSQL))
 
 DEADLINE: Final = timedelta(seconds=5)
 
+POOL_SIZE: Final = 5
+
 PATIENCE: Final = timedelta(minutes=5)
 """How long a store waits at least for its tables to be made."""
 
@@ -32,12 +34,14 @@ _PATIENCE_WITH_LOCKS: Final = 0.8
 E = TypeVar("E", Engine, AsyncEngine)
 
 
-def new_engine(url: str | URL, /, *, deadline: timedelta = DEADLINE) -> Engine:
+def new_engine(
+    url: str | URL, /, *, deadline: timedelta = DEADLINE, pool_size: int = POOL_SIZE
+) -> Engine:
     """
     Make an engine with the settings that the stores are tested with.
 
-    It is for the stores alone: on servers its connections are in autocommit, so
-    that recognising a session takes one round trip. Statement parameters stay out
+    It is for the stores alone: its connections are in autocommit, so that
+    recognising a session takes one round trip. Statement parameters stay out
     of logs and errors. Nothing is tested before it is used: the stores replace a
     connection that turns out to be dead.
 
@@ -55,22 +59,29 @@ def new_engine(url: str | URL, /, *, deadline: timedelta = DEADLINE) -> Engine:
         deadline: That of the stores. For so long a call waits for a free
             connection or for a new one, and on servers a little less for a lock.
 
+        pool_size: How many connections are kept. When all are busy, up to ten more
+            are opened and closed again, which takes longer than a request: so as
+            many as there are usually calls at the same time.
+
     Raises:
         ValueError: Not the URL of a database that is supported, or no deadline.
     """
-    return _made(url, deadline, create_engine, lambda engine: engine)
+    return _made(url, deadline, pool_size, create_engine, lambda engine: engine)
 
 
-def new_async_engine(url: str | URL, /, *, deadline: timedelta = DEADLINE) -> AsyncEngine:
+def new_async_engine(
+    url: str | URL, /, *, deadline: timedelta = DEADLINE, pool_size: int = POOL_SIZE
+) -> AsyncEngine:
     """
     See :func:`new_engine`; the URL names an asyncio driver, as ``sqlite+aiosqlite:///...`` does.
     """
-    return _made(url, deadline, create_async_engine, lambda engine: engine.sync_engine)
+    return _made(url, deadline, pool_size, create_async_engine, lambda engine: engine.sync_engine)
 
 
 def _made(
     url: str | URL,
     deadline: timedelta,
+    pool_size: int,
     create: Callable[..., E],
     sync_engine_of: Callable[[E], Engine],
 ) -> E:
@@ -83,9 +94,11 @@ def _made(
             parsed,
             hide_parameters=True,
             connect_args=_connect_args(parsed, seconds),
+            isolation_level="AUTOCOMMIT",
+            # Otherwise MySQL's drivers send a ROLLBACK after every statement.
+            skip_autocommit_rollback=True,
             # One in memory has no pool that could wait; the stores refuse it.
-            **({} if _is_in_memory(parsed) else {"pool_timeout": seconds}),
-            **({} if backend == SQLITE else _ON_SERVERS),
+            **({} if _is_in_memory(parsed) else _pool(pool_size, seconds)),
         )
     except (ArgumentError, InvalidRequestError, ValueError) as error:
         # The class alone: the message may quote the URL, with its password.
@@ -103,11 +116,9 @@ def _made(
     raise ValueError(f"not the URL of a database for this kind of store ({refusal})")
 
 
-_ON_SERVERS: Final[dict[str, Any]] = {
-    "isolation_level": "AUTOCOMMIT",
-    # Otherwise MySQL's drivers send a ROLLBACK after every statement.
-    "skip_autocommit_rollback": True,
-}
+def _pool(size: int, seconds: float) -> dict[str, Any]:
+    # Last in, first out: the server's process that was busy last has all at hand.
+    return {"pool_size": size, "pool_timeout": seconds, "pool_use_lifo": True}
 
 
 def _connect_args(url: URL, seconds: float) -> dict[str, Any]:

@@ -21,9 +21,9 @@ statements that matters is written once:
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     BigInteger,
@@ -140,7 +140,7 @@ _END_EPOCH: Final = delete_from(epochs).where(
     epochs.c.subject_key_hash == bindparam("its_subject_key_hash")
 )
 
-_FIND: Final = (
+FIND: Final = (
     select(*SESSION_COLUMNS)
     .join_from(sessions, epochs, epochs.c.epoch == sessions.c.epoch)
     .where(_THE_SESSION)
@@ -166,14 +166,13 @@ _DELETE: Final = delete_from(sessions).where(_THE_SESSION)
 _DELETE_EXPECTED: Final = _DELETE.where(sessions.c.stamp == bindparam("its_stamp"))
 _DELETE_ALL: Final = delete_from(sessions).where(sessions.c.epoch == bindparam("its_epoch"))
 
-_READ_DATA: Final = (
-    select(data.c.name, data.c.value, data.c.stamp)
-    .select_from(
-        sessions.join(epochs, epochs.c.epoch == sessions.c.epoch).outerjoin(
-            data, and_(data.c.epoch == sessions.c.epoch, data.c.slot == sessions.c.slot)
-        )
-    )
-    .where(_THE_SESSION)
+_WITH_DATA: Final = sessions.join(epochs, epochs.c.epoch == sessions.c.epoch).outerjoin(
+    data, and_(data.c.epoch == sessions.c.epoch, data.c.slot == sessions.c.slot)
+)
+_DATUM: Final = (data.c.name, data.c.value, data.c.stamp.label("datum_stamp"))
+_READ_DATA: Final = select(*_DATUM).select_from(_WITH_DATA).where(_THE_SESSION)
+FIND_WITH_DATA: Final = (
+    select(*_DATUM, *SESSION_COLUMNS).select_from(_WITH_DATA).where(_THE_SESSION)
 )
 # Of a binary column, length() counts bytes in all these databases.
 _DATA_SIZES: Final = select(
@@ -250,15 +249,24 @@ def find(connection: Connection, locator: Locator) -> Session | None:
     """
     See :meth:`SessionStore.find`.
     """
-    row = autocommit(connection).execute(_FIND, _of_session(locator)).first()
-    return None if row is None else decode_session(row)
+    return found(autocommit(connection).execute(FIND, key_of(locator)).all())
+
+
+def found(rows: Sequence[Sequence[Any]]) -> Session | None:
+    """
+    Read the answer to :data:`FIND`.
+
+    Raises:
+        CorruptRecord: It is not a session, or one of a version to come.
+    """
+    return decode_session(rows[0]) if rows else None
 
 
 def replace(connection: Connection, old: Session, new: Session) -> bool:
     """
     See :meth:`SessionStore.replace`.
     """
-    its = _of_session(old.locator)
+    its = key_of(old.locator)
     values = encode_session(new)
 
     def work(connection: Connection) -> bool:
@@ -310,7 +318,7 @@ def admit(
         "new_version": session.stamp,
     }
     row = _row(session)
-    doomed = [_of_session(each) for each in sorted(evicted, key=lambda it: (it.epoch, it.slot))]
+    doomed = [key_of(each) for each in sorted(evicted, key=lambda it: (it.epoch, it.slot))]
 
     def work(connection: Connection) -> Admission:
         if version is None:
@@ -321,7 +329,7 @@ def admit(
         if moved.rowcount == 0:
             current = version is not None and connection.execute(_IS_CURRENT, its_epoch).first()
             return Admission.CONFLICT if current else Admission.STALE
-        if connection.execute(_STAMP, _of_session(locator)).first() is not None:
+        if connection.execute(_STAMP, key_of(locator)).first() is not None:
             raise _SlotTakenError
         if doomed:
             connection.execute(_DELETE, doomed)
@@ -347,7 +355,7 @@ def restart(connection: Connection, old: Session, new: Session) -> Locator | Non
         "new_version": new.stamp,
         "new_epoch": fresh.epoch,
     }
-    move: Values = {**_of_session(ended), "new_epoch": fresh.epoch, "new_slot": fresh.slot}
+    move: Values = {**key_of(ended), "new_epoch": fresh.epoch, "new_slot": fresh.slot}
     values = encode_session(new)
 
     def work(connection: Connection) -> Locator | None:
@@ -357,9 +365,9 @@ def restart(connection: Connection, old: Session, new: Session) -> Locator | Non
         if current.epoch != ended.epoch:
             # Over already; by an earlier call of this very restart?
             kept = Locator(current.epoch, new.locator.slot)
-            stored = connection.execute(_STAMP, _of_session(kept)).first()
+            stored = connection.execute(_STAMP, key_of(kept)).first()
             return kept if stored == (new.stamp,) else None
-        if connection.execute(_LOCK_SESSION, _of_session(ended)).first() != (old.stamp,):
+        if connection.execute(_LOCK_SESSION, key_of(ended)).first() != (old.stamp,):
             return None
         connection.execute(_RESTART, changes)
         connection.execute(_MOVE, {**move, **values})
@@ -375,7 +383,7 @@ def delete(connection: Connection, locator: Locator, expected: Session | None) -
     """
     See :meth:`SessionStore.delete`.
     """
-    its = _of_session(locator)
+    its = key_of(locator)
 
     def work(connection: Connection) -> bool:
         if expected is None:
@@ -412,18 +420,42 @@ def read_data(connection: Connection, locator: Locator) -> Mapping[str, Datum] |
     """
     See :meth:`SessionStore.read_data`.
     """
-    rows = autocommit(connection).execute(_READ_DATA, _of_session(locator)).all()
+    rows = autocommit(connection).execute(_READ_DATA, key_of(locator)).all()
     if not rows:
         return None
     # The outer join makes one row without a name for a session without data.
     return dict(decode_datum(*row) for row in rows if row.name is not None)
 
 
+def find_with_data(
+    connection: Connection, locator: Locator
+) -> tuple[Session, Mapping[str, Datum]] | None:
+    """
+    See :meth:`SessionStore.find_with_data`.
+    """
+    return found_with_data(autocommit(connection).execute(FIND_WITH_DATA, key_of(locator)).all())
+
+
+def found_with_data(rows: Sequence[Sequence[Any]]) -> tuple[Session, Mapping[str, Datum]] | None:
+    """
+    Read the answer to :data:`FIND_WITH_DATA`.
+
+    Raises:
+        CorruptRecord: It is not a session with its data, or one of a version to come.
+    """
+    if not rows:
+        return None
+    session = decode_session(rows[0][len(_DATUM) :])
+    # The outer join makes one row without a name for a session without data.
+    data = (row[: len(_DATUM)] for row in rows if row[0] is not None)
+    return session, dict(decode_datum(*datum) for datum in data)
+
+
 def write_data(connection: Connection, locator: Locator, change: DataChange) -> DataWrite:
     """
     See :meth:`SessionStore.write_data`.
     """
-    its = _of_session(locator)
+    its = key_of(locator)
     put = {name.encode(): value for name, value in change.put.items()}
     expect = {name.encode(): stamp for name, stamp in change.expect.items()}
     dropped = sorted(put.keys() | {name.encode() for name in change.remove})
@@ -503,7 +535,10 @@ def _row(session: Session) -> Values:
     }
 
 
-def _of_session(locator: Locator) -> Values:
+def key_of(locator: Locator) -> Values:
+    """
+    Make the parameters by which statements name a session.
+    """
     return {"its_epoch": locator.epoch, "its_slot": locator.slot}
 
 

@@ -5,7 +5,8 @@ The rules:
 
 1.  A store uses a connection of its own for each call, never the caller's.
 2.  A read is one statement outside of any transaction: it sees what is
-    committed, and joins nothing.
+    committed, and joins nothing. That of a session by its locator is also made
+    without SQLAlchemy, where that makes no difference (``_shortcut.py``).
 3.  A write is one transaction that starts by taking its lock. Its connection is
     in autocommit, and ``BEGIN`` and ``COMMIT`` are sent as statements, so that
     it is known which was sent, and the engine's own isolation level is not
@@ -18,7 +19,7 @@ The rules:
 5.  Until ``COMMIT`` is sent nothing has been written, so a failure up to there
     is :class:`StoreUnavailable`; one after that is :class:`OutcomeUnknown`. A
     connection that breaks before is replaced once, reading or writing: those in
-    a pool are dead after the server was restarted.
+    a pool are dead after the server was restarted. (Twice, after a shortcut.)
 6.  What a driver says is never passed on as an exception's text, cause or
     context: SQLAlchemy appends the statement's parameters, PostgreSQL and MySQL
     quote the row.
@@ -79,6 +80,12 @@ _ENDED: Final[frozenset[object]] = frozenset(
     }
 )
 
+# The server has forgotten a statement that the driver had prepared, as behind a pooler
+# or after DISCARD, or prepared it for other columns. A driver goes on asking for it.
+_OUTDATED: Final[frozenset[object]] = frozenset({"26000", "0A000"})
+
+_OF_NO_USE: Final = _ENDED | _OUTDATED
+
 # Answers to COMMIT that leave nothing written. SQLITE_BUSY is not repeated:
 # SQLite has already waited for as long as its busy timeout allows. Of those that
 # end a connection only the first cannot arrive after the commit.
@@ -104,9 +111,16 @@ def autocommit(connection: Connection) -> Connection:
     Prepare a connection for one statement that reads.
     """
     _leave_transactions_alone(connection)
-    if _is_mysql(connection) and connection.default_isolation_level not in _GOOD_FOR_READING:
+    if _is_mysql(connection) and not reads_what_is_committed(connection.dialect):
         connection.exec_driver_sql(_READ_COMMITTED_NEXT)
     return connection
+
+
+def reads_what_is_committed(dialect: Dialect) -> bool:
+    """
+    Whether one statement by itself does so on MySQL, without waiting for anybody.
+    """
+    return dialect.default_isolation_level in _GOOD_FOR_READING
 
 
 def write(
@@ -151,9 +165,11 @@ def faults(dialect: Dialect) -> tuple[type[Exception], ...]:
     What may come out of a database call: not every dialect wraps all that its driver raises.
     """
     module = dialect.loaded_dbapi
-    # asyncpg's own, which SQLAlchemy lets through while a connection is being set up.
+    # asyncpg's own, which SQLAlchemy lets through while a connection is being set up; the
+    # last of them at any time, when the server ends a connection as a statement is sent.
     driver = getattr(module, "asyncpg", None)
-    own = () if driver is None else (driver.PostgresError, driver.InterfaceError)
+    names = ("PostgresError", "InterfaceError", "InternalClientError")
+    own = () if driver is None else tuple(getattr(driver, name) for name in names)
     return (SQLAlchemyError, OSError, EOFError, module.Error, *own)
 
 
@@ -166,11 +182,19 @@ def is_lost(error: Exception) -> bool:
 
 def note_the_end(context: ExceptionContext) -> None:
     """
-    Have SQLAlchemy throw a connection away of which the server says that it ended.
+    Have SQLAlchemy throw a connection away of which the server says that it is of no use.
     """
     call = current_call()
-    if call is not None and _codes(context.original_exception) & _ENDED:
+    if call is not None and _codes(context.original_exception) & _OF_NO_USE:
         context.is_disconnect = True
+
+
+def is_refusal(error: Exception) -> bool:
+    """
+    Whether *error* is an answer of the server's, after which the connection goes on.
+    """
+    codes = _codes(error)
+    return bool(codes) and not codes & _OF_NO_USE
 
 
 def unavailable(error: Exception, call: Call | None = None) -> StoreUnavailable:
@@ -269,9 +293,13 @@ def _driver_error(error: BaseException) -> BaseException:
 
 def _codes(error: BaseException) -> frozenset[object]:
     # sqlstate: psycopg, asyncpg. pgcode: psycopg2. A number as first argument:
-    # the MySQL drivers.
+    # the MySQL drivers. SQLAlchemy raises one of asyncpg's anew, without its code.
     source = _driver_error(error)
-    named = (getattr(source, name, None) for name in ("sqlite_errorname", "sqlstate", "pgcode"))
+    named = (
+        getattr(each, name, None)
+        for each in (source, source.__cause__)
+        for name in ("sqlite_errorname", "sqlstate", "pgcode")
+    )
     numbers = (argument for argument in source.args[:1] if isinstance(argument, int))
     return frozenset({*named, *numbers} - {None})
 

@@ -5,13 +5,13 @@ The stores for asyncio: the same programs as in :mod:`sessioncore_sql.stores`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Concatenate, Final, ParamSpec, Self, TypeVar
 
 import attrs
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -29,7 +29,9 @@ from ._engine import (
     new_async_engine,
     prepare_engine,
 )
+from ._feed import PostgresInvalidationFeed
 from ._schema import Component, create
+from ._shortcut import DETOUR, AsyncShortcut
 from ._transaction import faults, is_lost, unavailable
 
 P = ParamSpec("P")
@@ -47,6 +49,23 @@ def _is_over(task: asyncio.Task[Any]) -> None:
     # If its caller was cancelled, nobody else asks, and asyncio complains of that.
     if not task.cancelled():
         task.exception()
+
+
+class watching(entered):  # noqa: N801 - it reads as a function
+    """
+    Make *call* the current one, and end it by force if it is over its deadline. For tasks.
+    """
+
+    __slots__ = ("_end",)
+
+    def __enter__(self) -> None:
+        call = self._call
+        self._end = asyncio.get_running_loop().call_later(call.remaining, call.expire)
+        super().__enter__()
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)
+        self._end.cancel()
 
 
 @attrs.frozen(eq=False)
@@ -69,17 +88,31 @@ class _OnAsyncEngine:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
+        call = Call(self.deadline)
+        return await self._ended(call, self._in_time(call, operation, *args, **kwargs))
+
+    async def _ended(self, call: Call, work: Coroutine[Any, Any, T]) -> T:
         # Its caller may be cancelled; it is not. A driver that is stopped between
         # BEGIN and COMMIT loses its connection, and with aiosqlite the lock on the
         # database goes on being held by a thread that nobody can reach.
-        call = Call(self.deadline)
-        task = asyncio.get_running_loop().create_task(
-            self._in_time(call, operation, *args, **kwargs)
-        )
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(work)
+        news: asyncio.Future[None] = loop.create_future()
+
+        def tell(*_: object) -> None:
+            if not news.done():
+                news.set_result(None)
+
         _under_way.add(task)
         task.add_done_callback(_is_over)
-        done, _ = await asyncio.wait((task,), timeout=call.remaining + _ALLOWANCE_SECONDS)
-        if done:
+        task.add_done_callback(tell)
+        # asyncio.wait() does no more, and takes a third longer.
+        patience = loop.call_later(call.remaining + _ALLOWANCE_SECONDS, tell)
+        try:
+            await news
+        finally:
+            patience.cancel()
+        if task.done():
             return task.result()
         # It can neither answer nor give up, but it does not begin to commit any more.
         call.expire()
@@ -94,21 +127,26 @@ class _OnAsyncEngine:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        loop = asyncio.get_running_loop()
-        end = loop.call_later(call.remaining, call.expire)
-        with entered(call):
+        with watching(call):
+            return await self._carried_out(call, operation, *args, **kwargs)
+
+    async def _carried_out(
+        self,
+        call: Call,
+        operation: Callable[Concatenate[Connection, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        try:
             try:
-                try:
-                    return await self._call(call, operation, *args, **kwargs)
-                except DBAPIError as error:
-                    if call.is_over or not is_lost(error):
-                        raise
-                # Nothing was written, and the pool has noticed.
                 return await self._call(call, operation, *args, **kwargs)
-            except faults(self.engine.dialect) as error:
-                fault = unavailable(error, call)
-            finally:
-                end.cancel()
+            except DBAPIError as error:
+                if call.is_over or not is_lost(error):
+                    raise
+            # Nothing was written, and the pool has noticed.
+            return await self._call(call, operation, *args, **kwargs)
+        except faults(self.engine.dialect) as error:
+            fault = unavailable(error, call)
         raise fault
 
     async def _call(
@@ -214,6 +252,37 @@ class AsyncSqlSessionStore(_OnAsyncEngine):
 
     _component: ClassVar = Component.SESSIONS
 
+    _to_find: AsyncShortcut = attrs.field(init=False, repr=False)
+    _to_find_with_data: AsyncShortcut = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        # As attrs itself does it in a frozen class; not a default, for those come
+        # before the engine is checked.
+        engine = self.engine.sync_engine
+        object.__setattr__(self, "_to_find", AsyncShortcut(engine, _sessions.FIND))
+        with_data = AsyncShortcut(engine, _sessions.FIND_WITH_DATA)
+        object.__setattr__(self, "_to_find_with_data", with_data)
+
+    def invalidation_feed(self, engine: Engine) -> PostgresInvalidationFeed:
+        """
+        Make the feed of this store, for a near cache.
+
+        Args:
+            engine: For threads, because the feed is listened to in one, with psycopg, and of
+                the same database. It stays yours to dispose of.
+
+        Raises:
+            TypeError: *engine* is none, or one for asyncio.
+
+            ValueError: It is of another database, or by another driver.
+        """
+        feed = PostgresInvalidationFeed(engine)
+        here, there = self.engine.url, engine.url
+        if (here.host, here.port, here.database) != (there.host, there.port, there.database):
+            raise ValueError("engine: of the database that the store has")
+        return feed
+
     async def open_epoch(self, subject: Subject, at: datetime, lives_for: timedelta, /) -> Epoch:
         """
         See :meth:`AsyncSessionStore.open_epoch`.
@@ -224,7 +293,15 @@ class AsyncSqlSessionStore(_OnAsyncEngine):
         """
         See :meth:`AsyncSessionStore.find`.
         """
-        return await self._run(_sessions.find, locator)
+        call = Call(self.deadline)
+        return await self._ended(call, self._find(call, locator))
+
+    async def _find(self, call: Call, locator: Locator) -> Session | None:
+        with watching(call):
+            rows = await self._to_find.rows(call, _sessions.key_of(locator))
+            if rows is DETOUR:
+                return await self._carried_out(call, _sessions.find, locator)
+        return _sessions.found(rows)
 
     async def replace(self, old: Session, new: Session, /) -> bool:
         """
@@ -274,6 +351,24 @@ class AsyncSqlSessionStore(_OnAsyncEngine):
         See :meth:`AsyncSessionStore.read_data`.
         """
         return await self._run(_sessions.read_data, locator)
+
+    async def find_with_data(
+        self, locator: Locator, /
+    ) -> tuple[Session, Mapping[str, Datum]] | None:
+        """
+        See :meth:`AsyncSessionStore.find_with_data`.
+        """
+        call = Call(self.deadline)
+        return await self._ended(call, self._find_with_data(call, locator))
+
+    async def _find_with_data(
+        self, call: Call, locator: Locator
+    ) -> tuple[Session, Mapping[str, Datum]] | None:
+        with watching(call):
+            rows = await self._to_find_with_data.rows(call, _sessions.key_of(locator))
+            if rows is DETOUR:
+                return await self._carried_out(call, _sessions.find_with_data, locator)
+        return _sessions.found_with_data(rows)
 
     async def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         """

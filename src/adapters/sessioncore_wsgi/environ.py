@@ -22,8 +22,6 @@ def request_head(environ: Mapping[str, Any], edge: Edge) -> RequestHead:
     """
     Read the head of a request.
 
-    Also of what resembles a WSGI environment, such as Django's ``request.META``.
-
     Args:
         environ: The environment.
 
@@ -34,13 +32,42 @@ def request_head(environ: Mapping[str, Any], edge: Edge) -> RequestHead:
     path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     query = environ.get("QUERY_STRING", "")
     # PEP 3333 passes decoded bytes on as Latin-1.
-    encoded = quote(path.encode("latin-1", "replace") or b"/", safe="/!$&'()*+,;=:@~")
+    octets = path.encode("latin-1", "replace") or b"/"
+    encoded = quote(octets, safe="/!$&'()*+,;=:@~")
+    return head_of(
+        environ,
+        edge,
+        path=octets.decode("utf-8", "replace"),
+        target=f"{encoded}?{query}" if query else encoded,
+        cookies=(cookie,) if cookie else (),
+    )
+
+
+def head_of(
+    environ: Mapping[str, Any], edge: Edge, *, path: str, target: str, cookies: tuple[str, ...]
+) -> RequestHead:
+    """
+    Read the head of a request whose path and cookies are known already.
+
+    For frameworks: of what resembles a WSGI environment, such as Django's ``request.META``.
+
+    Args:
+        environ: The environment.
+
+        edge: The settings, which name the header of the synchroniser token.
+
+        path: See :class:`~sessioncore_http.RequestHead`.
+
+        target: Likewise.
+
+        cookies: Likewise.
+    """
     token = None if edge.token is None else environ.get(_variable(edge.token.header))
     return RequestHead(
         method=environ["REQUEST_METHOD"],
-        path=path.encode("latin-1", "replace").decode("utf-8", "replace") or "/",
-        target=f"{encoded}?{query}" if query else encoded,
-        cookies=(cookie,) if cookie else (),
+        path=path,
+        target=target,
+        cookies=cookies,
         origin=environ.get("HTTP_ORIGIN"),
         fetch_site=environ.get("HTTP_SEC_FETCH_SITE"),
         fetch_mode=environ.get("HTTP_SEC_FETCH_MODE"),

@@ -130,6 +130,9 @@ class SessionStoreOnLoop(_OnLoop[AsyncSessionStore]):
     def read_data(self, locator: Locator, /) -> Mapping[str, Datum] | None:
         return self.loop.call(self.store.read_data(locator))
 
+    def find_with_data(self, locator: Locator, /) -> tuple[Session, Mapping[str, Datum]] | None:
+        return self.loop.call(self.store.find_with_data(locator))
+
     def write_data(self, locator: Locator, change: DataChange, /) -> DataWrite:
         return self.loop.call(self.store.write_data(locator, change))
 

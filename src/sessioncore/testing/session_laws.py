@@ -936,6 +936,44 @@ class SessionLaws(SessionHarness):
             assert store.admit(a_session(user, epoch), (), None, NOW) is Admission.STALE, broken
             assert open_epoch(store, user) != epoch, broken
 
+    # --- find_with_data ---------------------------------------------------------------
+
+    def test_a_session_is_found_with_its_data(self) -> None:
+        with self.fresh_store() as store:
+            session = sign_in(store, a_user(), device=Device("192.0.2.1", "agent"))
+            other = sign_in(store, session.subject)
+            store.write_data(session.locator, a_change({"key": b"1", "empty": b""}))
+            store.write_data(other.locator, a_change({"key": b"2"}))
+            broken = law("find_with_data", "Return a session together with its data")
+            data = store.read_data(session.locator)
+            assert data, broken
+            assert store.find_with_data(session.locator) == (session, data), broken
+            newer = successor(session, methods=("otp",))
+            store.replace(session, newer)
+            assert store.find_with_data(session.locator) == (newer, data), broken
+
+    def test_a_session_without_data_is_found_with_none(self) -> None:
+        with self.fresh_store() as store:
+            session = sign_in(store, a_user())
+            assert store.find_with_data(session.locator) == (session, {}), law(
+                "find_with_data", "What :meth:`find` and :meth:`read_data` say"
+            )
+
+    def test_what_is_not_found_is_not_found_with_data_either(self) -> None:
+        with self.fresh_store() as store:
+            user = a_user()
+            absent = a_session(user, open_epoch(store, user))
+            unknown = a_session(user, Epoch(bytes(EPOCH_BYTES)))
+            deleted, ended = sign_in(store, user), sign_in(store, a_user())
+            for session in (deleted, ended):
+                store.write_data(session.locator, a_change({"key": b"1"}))
+            store.delete(deleted.locator)
+            store.delete_user(ended.subject)
+            for session in (absent, unknown, deleted, ended):
+                assert store.find_with_data(session.locator) is None, law(
+                    "find_with_data", "What :meth:`find` and :meth:`read_data` say"
+                )
+
     # --- read_data and write_data -----------------------------------------------------
 
     def test_there_is_no_data_without_a_session(self) -> None:

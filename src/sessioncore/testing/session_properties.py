@@ -400,6 +400,10 @@ class _History(RuleBasedStateMachine):
         assert self.store.read_data(locator) == self.data.get(locator), law(
             "read_data", "Return the data of one session"
         )
+        both = (self.sessions.get(locator), self.data.get(locator))
+        assert (self.store.find_with_data(locator) or (None, None)) == both, law(
+            "find_with_data", "What :meth:`find` and :meth:`read_data` say"
+        )
 
     # --- the model --------------------------------------------------------------------
 

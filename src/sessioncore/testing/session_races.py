@@ -397,6 +397,20 @@ class SessionRaces(SessionHarness):
                 again = sign_in(store, evicted.subject, locator=evicted.locator)
                 assert values(other, again) == {}, broken
 
+    # --- find_with_data ---------------------------------------------------------------
+
+    def test_a_session_is_never_found_without_the_data_that_it_had(self) -> None:
+        with self._two_clients() as (store, other):
+            for _ in self.rounds():
+                session = sign_in(store, a_user())
+                store.write_data(session.locator, a_change({"key": b"1"}))
+                found, _ = race_of_two(
+                    partial(store.find_with_data, session.locator),
+                    partial(other.delete, session.locator),
+                )
+                broken = law("find_with_data", "both as they were at one moment")
+                assert found is None or (found[0] == session and "key" in found[1]), broken
+
     # --- data -------------------------------------------------------------------------
 
     def test_guarded_increments_lose_none(self) -> None:

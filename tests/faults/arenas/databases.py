@@ -13,11 +13,21 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import psycopg
 
-from faults.arenas.arena import Arena, weather_troubles
+from faults.arenas.arena import (
+    STALENESS,
+    Arena,
+    FeedProxy,
+    feed_troubles,
+    silence,
+    weather_troubles,
+)
 from faults.clients import wait_until_stopped
+from faults.config import LONGER
 from faults.nemesis import AGAINST_CLIENTS, Nemesis, Trouble
 from faults.world import World
 from servers import MariaDbServer, PostgresServer, Proxy
+from sessioncore_sql import new_engine
+from sessioncore_sql._feed import PostgresInvalidationFeed
 
 _pymysql: Any = import_module("pymysql")  # it has no types
 
@@ -82,7 +92,7 @@ class _Database(Arena, Generic[S]):
 
     def _kill(self, nemesis: Nemesis) -> None:
         self.server.kill()
-        with nemesis.writes_down("server killed", down=True):
+        with nemesis.writes_down("server killed", down=True, deaf=True):
             nemesis.pause_between(0.0, 0.4)
         self.server.start()
 
@@ -94,7 +104,7 @@ class _Database(Arena, Generic[S]):
             self.server.stop()
             for child in _children(self.server.process.pid):
                 wait_until_stopped(child)
-            with nemesis.writes_down("server stopped", down=True):
+            with nemesis.writes_down("server stopped", down=True, deaf=True):
                 nemesis.pause_between(0.1, 1.2)
         finally:
             self.server.cont()
@@ -128,6 +138,7 @@ class PostgreSql(_Database[PostgresServer]):
     """
 
     name = "postgresql"
+    times = LONGER
     sync_driver = "psycopg"
     async_driver = "asyncpg"
     refusals = (psycopg.Error,)
@@ -142,7 +153,20 @@ class PostgreSql(_Database[PostgresServer]):
         """
         See :attr:`Arena.troubles`.
         """
-        return {**super().troubles, "serialization": self._fail_serializations}
+        return {
+            **super().troubles,
+            **feed_troubles(lambda: [self.feed]),
+            "silence": silence(lambda: [self.proxy, self.feed]),
+            "serialization": self._fail_serializations,
+        }
+
+    def _start(self, stack: ExitStack) -> None:
+        super()._start(stack)
+        self.feed = stack.enter_context(FeedProxy(self.server.port))
+        self.store["near"] = {
+            "staleness": STALENESS,
+            "sql": self.server.url(self.sync_driver, port=self.feed.port),
+        }
 
     def _end_connections(self) -> None:
         self.server.execute(
@@ -165,9 +189,15 @@ class PostgreSql(_Database[PostgresServer]):
 
     def add_users(self, world: World) -> None:
         """
-        See :meth:`Arena.add_users`. Makes triggers, too, which do nothing for the time being.
+        See :meth:`Arena.add_users`. Makes triggers, too: those that tell near caches, and
+        some that do nothing for the time being.
         """
         super().add_users(world)
+        engine = new_engine(self._direct_credentials)
+        try:
+            PostgresInvalidationFeed(engine).install()
+        finally:
+            engine.dispose()
         self.server.execute(
             _FAILS.format(chance=0.0),
             *(

@@ -11,10 +11,18 @@ from typing import Any, ClassVar, Final
 
 import redis
 
-from faults.arenas.arena import Arena, weather_troubles
+from faults.arenas.arena import (
+    STALENESS,
+    Arena,
+    FeedProxy,
+    feed_troubles,
+    silence,
+    weather_troubles,
+)
 from faults.clients import wait_until_stopped
+from faults.config import LONGER
 from faults.nemesis import AGAINST_CLIENTS, Nemesis, Trouble
-from faults.promises import data, deaths, limit, outcomes, resurrection, successors
+from faults.promises import copies, data, deaths, limit, outcomes, resurrection, successors
 from faults.promises.outages import FULL
 from servers import Proxy, RedisServer
 from servers.local import PATIENCE_SECONDS
@@ -33,12 +41,18 @@ class OneRedis(Arena):
     """
 
     name = "redis"
+    times = LONGER
 
     def _start(self, stack: ExitStack) -> None:
         self.server = stack.enter_context(RedisServer(**_KEEPS))
         self.proxy = stack.enter_context(Proxy(self.server.port))
+        self.feed = stack.enter_context(FeedProxy(self.server.port))
         self.scanned.append(self.server.folder)
         self.store["redis"] = f"redis://127.0.0.1:{self.proxy.port}"
+        self.store["near"] = {
+            "staleness": STALENESS,
+            "redis": f"redis://127.0.0.1:{self.feed.port}",
+        }
         self._credentials_in_a_file(stack)
 
     @property
@@ -49,6 +63,8 @@ class OneRedis(Arena):
         return {
             **AGAINST_CLIENTS,
             **weather_troubles(lambda: self.proxy),
+            **feed_troubles(lambda: [self.feed]),
+            "silence": silence(lambda: [self.proxy, self.feed]),
             "kill": self._kill,
             "stop": self._stop,
             "flush": self._flush_scripts,
@@ -57,14 +73,14 @@ class OneRedis(Arena):
 
     def _kill(self, nemesis: Nemesis) -> None:
         self.server.kill()
-        with nemesis.writes_down("server killed", down=True):
+        with nemesis.writes_down("server killed", down=True, deaf=True):
             nemesis.pause_between(0.0, 0.5)
         self.server.start()
 
     def _stop(self, nemesis: Nemesis) -> None:
         with self.server.stopped():
             wait_until_stopped(self.server.process.pid)
-            with nemesis.writes_down("server stopped", down=True):
+            with nemesis.writes_down("server stopped", down=True, deaf=True):
                 nemesis.pause_between(0.1, 1.2)
 
     def _flush_scripts(self, nemesis: Nemesis) -> None:
@@ -146,6 +162,7 @@ class FailingOverRedis(Arena):
     """
 
     name = "redis-sentinel"
+    times = LONGER
     excused: ClassVar = dict.fromkeys(
         (
             resurrection.PROMISE,
@@ -154,6 +171,7 @@ class FailingOverRedis(Arena):
             data.PROMISE,
             outcomes.PROMISE,
             deaths.PROMISE,
+            copies.PROMISE,
         ),
         "a failover forgets what was acknowledged and not copied",
     )
@@ -166,6 +184,16 @@ class FailingOverRedis(Arena):
             "name": Watched.NAME,
             "wait_replicas": 1,
         }
+        self.feeds = {
+            server.port: stack.enter_context(FeedProxy(server.port))
+            for server in self.watched.servers
+        }
+        self.store["near"] = {
+            "staleness": STALENESS,
+            "sentinels": self.watched.addresses,
+            "name": Watched.NAME,
+            "through": [[port, proxy.port] for port, proxy in self.feeds.items()],
+        }
         self._credentials_in_a_file(stack)
 
     @property
@@ -173,7 +201,12 @@ class FailingOverRedis(Arena):
         """
         See :attr:`Arena.troubles`.
         """
-        return {**AGAINST_CLIENTS, "kill": self._kill, "kill again": self._kill}
+        return {
+            **AGAINST_CLIENTS,
+            **feed_troubles(lambda: list(self.feeds.values())),
+            "kill": self._kill,
+            "kill again": self._kill,
+        }
 
     def _kill(self, nemesis: Nemesis) -> None:
         primary = self.watched.primary

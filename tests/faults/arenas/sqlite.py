@@ -11,6 +11,7 @@ from pathlib import Path
 
 from faults.arenas.arena import Arena
 from faults.nemesis import AGAINST_CLIENTS, Nemesis, Trouble
+from servers import IN_MEMORY
 from sessioncore_sql import new_engine
 
 
@@ -22,7 +23,9 @@ class SqliteFile(Arena):
     name = "sqlite"
 
     def _start(self, stack: ExitStack) -> None:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sqlite-")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="sqlite-", dir=IN_MEMORY))
+        )
         self.scanned.append(folder)
         self.file = folder / "sessions.db"
         self.store["sql"] = self.store["credentials"] = f"sqlite:///{self.file}"

@@ -9,6 +9,7 @@ from typing import Final
 
 from faults.history import History
 from faults.promises import (
+    copies,
     data,
     deaths,
     everywhere,
@@ -37,6 +38,7 @@ CHECKERS: Final[dict[str, Callable[[History], Iterator[Violation]]]] = {
         deaths,
         outages,
         guesses,
+        copies,
     )
 }
 """All that judge a history. Secrets in files are searched by :mod:`faults.leaks`."""

@@ -84,7 +84,7 @@ def _survivors(sightings: Sightings, endings: Mapping[str, _Endings]) -> Iterato
         user = sightings.users.get(sighting.life)
         if user is None or user not in endings:
             continue
-        seen = sighting.operation.call
+        seen = sighting.since
         root = roots.get(sighting.life, sightings.known[sighting.place])
         ending = endings[user].between(root, seen, sighting.life) or endings[user].between(
             sightings.known[sighting.place], seen, None
@@ -146,10 +146,6 @@ def _opened_with_retired(
     if birth is None or birth.name not in SIGN_INS or "password" not in birth.given:
         return None
     change = retired.get(str(birth.given["password"]))
-    if (
-        change is None
-        or change.end >= sighting.operation.call
-        or kept_life(change) == sighting.life
-    ):
+    if change is None or change.end >= sighting.since or kept_life(change) == sighting.life:
         return None
     return birth, change

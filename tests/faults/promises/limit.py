@@ -2,8 +2,8 @@
 The session limit holds at every instant.
 
 1.  A session was certainly there from the return of its sign-in to the last call of an
-    operation that saw it. Of one user and one policy, no more such spans overlap
-    than the policy allows.
+    operation that saw it, or to one bound before it if a copy did. Of one user and one
+    policy, no more such spans overlap than the policy allows.
 2.  No list of a user's sessions names more of one policy than that.
 """
 
@@ -39,8 +39,8 @@ def _crowds(sightings: Sightings) -> Iterator[Violation]:
     edges: dict[tuple[str, str], list[tuple[int, int, str]]] = defaultdict(list)
     last_seen: dict[str, int] = {}
     for sighting in sightings.alive:
-        call = sighting.operation.call
-        last_seen[sighting.life] = max(call, last_seen.get(sighting.life, call))
+        since = sighting.since
+        last_seen[sighting.life] = max(since, last_seen.get(sighting.life, since))
     for life, birth in sightings.births.items():
         if birth.name in SIGN_INS and birth.user is not None and birth.back is not None:
             key = (birth.user, str(birth.got["policy"]))

@@ -39,7 +39,7 @@ def _come_back(sightings: Sightings) -> Iterator[Violation]:
             first_gone[gone.place] = gone
     for sighting in sightings.alive:
         known = first_gone.get(sighting.place)
-        if known is not None and known.operation.end < sighting.operation.call:
+        if known is not None and known.operation.end < sighting.since:
             yield Violation(
                 PROMISE,
                 f"the session at {sighting.place} was gone and is there again",

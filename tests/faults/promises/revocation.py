@@ -36,7 +36,7 @@ def check(history: History) -> Iterator[Violation]:
             _keep_first(lives, life, operation)
     for sighting in sightings.alive:
         for ending in (lives.get(sighting.life), places.get(sighting.place)):
-            if ending is not None and ending.end < sighting.operation.call:
+            if ending is not None and ending.end < sighting.since:
                 yield Violation(
                     PROMISE,
                     f"the session {sighting.life} was signed out and is there again",

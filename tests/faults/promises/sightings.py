@@ -37,6 +37,9 @@ class Sighting:
     place: str
     life: str
 
+    since: int
+    """From when on it may have been there: before the call, if a copy answered."""
+
     id: str | None = None
     """The id that was accepted, if one was."""
 
@@ -65,7 +68,9 @@ class Sightings:
         Every session that was seen to be there, in the order of the calls.
         """
         return tuple(
-            sighting for operation in self.history.operations for sighting in _alive(operation)
+            sighting
+            for operation in self.history.operations
+            for sighting in _alive(operation, self.history.rules.since(operation))
         )
 
     @cached_property
@@ -153,7 +158,7 @@ class Sightings:
         return revealed
 
 
-def _alive(operation: Operation) -> Iterator[Sighting]:
+def _alive(operation: Operation, since: int) -> Iterator[Sighting]:
     presented, issued = operation.presented, operation.issued
     recognised = operation.name in {"authenticate", *PROOFS} and (
         operation.ok or operation.reason in _RECOGNISED_THOUGH_REFUSED
@@ -168,13 +173,14 @@ def _alive(operation: Operation) -> Iterator[Sighting]:
             operation,
             presented.place,
             presented.life,
+            since,
             presented.id if recognised else None,
         )
     if operation.ok and issued is not None:
-        yield Sighting(operation, issued.place, issued.life)
+        yield Sighting(operation, issued.place, issued.life, since)
     if operation.name == "sessions_of" and operation.ok:
         for place, life, _policy in operation.got["places"]:
-            yield Sighting(operation, place, life)
+            yield Sighting(operation, place, life, since)
 
 
 def _was_there(operation: Operation) -> bool:
@@ -220,5 +226,6 @@ def is_sign_of_life(operation: Operation) -> bool:
     Tell whether the operation records its session as seen, if it recognises it.
     """
     if operation.name == "authenticate":
-        return not operation.given.get("passive")
+        # A copy answers only while there is nothing to record.
+        return not operation.given.get("passive") and not operation.is_copy
     return operation.name in PROOFS

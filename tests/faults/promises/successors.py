@@ -6,6 +6,7 @@ One successor, and an end to what came before it.
 3.  An id whose successor has been used is accepted for the grace, and no longer.
 4.  After a rotation no other id of that place is accepted that was known before it,
     and no successor of such an id.
+5.  Where a successor was answered, no copy from after that answers for the id before.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def check(history: History) -> Iterator[Violation]:
     yield from _second_rotations(history)
     yield from _beyond_grace(sightings)
     yield from _after_rotation(sightings)
+    yield from _while_pending(sightings)
 
 
 def _second_successors(history: History) -> Iterator[Violation]:
@@ -74,10 +76,10 @@ def _beyond_grace(sightings: Sightings) -> Iterator[Violation]:
             confirmed[before] = operation
     for sighting in sightings.alive:
         first_use = confirmed.get(sighting.id or "")
-        if first_use is None or sighting.operation.call <= first_use.end:
+        if first_use is None or sighting.since <= first_use.end:
             continue
         # Another may have used it first, by a clock that is ahead.
-        late = (sighting.operation.call + rules.skew(sighting.operation)) - (
+        late = (sighting.since + rules.skew(sighting.operation)) - (
             first_use.end + rules.most_ahead
         )
         if late >= rules.grace:
@@ -97,6 +99,23 @@ def _is_recorded(operation: Operation) -> bool:
     )
 
 
+def _while_pending(sightings: Sightings) -> Iterator[Violation]:
+    renewed: dict[str, Operation] = {}
+    for operation in sightings.history.of("authenticate"):
+        if operation.presented is not None and operation.renewed is not None:
+            first = renewed.setdefault(operation.presented.id, operation)
+            if operation.end < first.end:
+                renewed[operation.presented.id] = operation
+    for sighting in sightings.alive:
+        renewal = renewed.get(sighting.id or "")
+        if renewal is not None and sighting.operation.is_copy and renewal.end < sighting.since:
+            yield Violation(
+                PROMISE,
+                f"a copy answered for {sighting.id}, whose successor was known",
+                (renewal, sighting.operation),
+            )
+
+
 def _after_rotation(sightings: Sightings) -> Iterator[Violation]:
     rotations: dict[str, list[Operation]] = defaultdict(list)
     for operation in sightings.history.of("rotate", "reauthenticate"):
@@ -109,7 +128,7 @@ def _after_rotation(sightings: Sightings) -> Iterator[Violation]:
     }
     for sighting in sightings.alive:
         for rotation in rotations.get(sighting.place, ()):
-            if rotation.end < sighting.operation.call and _was_before(
+            if rotation.end < sighting.since and _was_before(
                 sighting, rotation, sightings, drawn_from
             ):
                 yield Violation(
