@@ -67,7 +67,7 @@ class DatabaseServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.kill()
+        self._end()
         self._remove_folder()
 
     @property
@@ -152,6 +152,12 @@ class DatabaseServer:
         Run statements as the administrator, and return the rows of the last one.
         """
         raise NotImplementedError
+
+    def _end(self) -> None:
+        """
+        End the server for good, in whatever state it is.
+        """
+        self.kill()
 
     def _preparation(self) -> list[str]:
         raise NotImplementedError

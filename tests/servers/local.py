@@ -12,6 +12,13 @@ from pathlib import Path
 PATIENCE_SECONDS = 20.0
 """After which a server that is not ready is taken for broken."""
 
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK | os.X_OK) else None
+"""
+A folder for temporary files that never reach a disk, where there is one.
+
+For SQLite, which waits for the disk at every commit: no test takes the power away.
+"""
+
 
 def free_port() -> int:
     """

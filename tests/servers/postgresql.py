@@ -4,12 +4,15 @@ A PostgreSQL server of one's own.
 
 from __future__ import annotations
 
+import signal
+import subprocess
+from contextlib import suppress
 from typing import ClassVar, cast
 
 import psycopg
 
 from servers.database_server import DatabaseServer
-from servers.local import binary
+from servers.local import PATIENCE_SECONDS, binary
 
 _IMPATIENT_SECONDS = 10
 
@@ -45,6 +48,15 @@ class PostgresServer(DatabaseServer):
             for statement in statements:
                 cursor.execute(statement.encode())
             return cast("list[tuple[object, ...]]", cursor.fetchall()) if cursor.description else []
+
+    def _end(self) -> None:
+        # One that is killed leaves shared memory behind, and a machine has only so much.
+        if self._process is not None:
+            self.cont()
+            self.process.send_signal(signal.SIGQUIT)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE_SECONDS)
+        self.kill()
 
     def _preparation(self) -> list[str]:
         return [

@@ -18,6 +18,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -161,13 +162,24 @@ def exists(reference: str, root: Path) -> bool:
     module = root / path
     if module.suffix != ".py" or not module.is_file():
         return False
-    scope: list[ast.stmt] = ast.parse(module.read_text()).body
-    for name in names:
-        found = [node for node in scope if getattr(node, "name", None) == name]
-        if not found:
-            return False
-        scope = found[0].body if isinstance(found[0], ast.ClassDef) else []
-    return True
+    return "::".join(names) in definitions(module.read_text())
+
+
+# Parsing takes long, and records name the same modules again and again.
+@cache
+def definitions(source: str) -> frozenset[str]:
+    """
+    Return the names of what a module defines, methods as ``Class::method``.
+    """
+
+    def named(nodes: list[ast.stmt], within: str) -> Iterator[str]:
+        for node in nodes:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                yield within + node.name
+                if isinstance(node, ast.ClassDef):
+                    yield from named(node.body, f"{within}{node.name}::")
+
+    return frozenset(named(ast.parse(source).body, ""))
 
 
 def contracts(root: Path) -> set[str]:
