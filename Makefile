@@ -3,11 +3,12 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Two at a time; what shares a server stays together, and what takes long comes first.
-SHARED := --numprocesses 2 --dist loadscope --no-loadscope-reorder
+# Three at a time even on two cores, for tests often wait; what shares a server stays together,
+# and what takes long comes first.
+SHARED := --numprocesses 3 --dist loadscope --no-loadscope-reorder
 CODE := $(wildcard src tests examples benchmarks scripts)
 
-.PHONY: help test contract demo faults fuzz races format clean constraints
+.PHONY: help test contract demo faults fuzz bench bench-docs bench-quick races format clean constraints
 
 help:
 	@echo "make test         everything that must hold: linters, types, layers, tests, coverage"
@@ -15,6 +16,9 @@ help:
 	@echo "make demo         a small site with sign-in, on this machine; STORE=redis://... or another"
 	@echo "make faults       real servers, several clients, and everything fails; see ARGS=--help"
 	@echo "make fuzz         the parsers against thousands of inputs more"
+	@echo "make bench        how fast, how small and how flat, beside other libraries; takes a while"
+	@echo "make bench-docs   the tables and plots of docs/, by the results of the last one"
+	@echo "make bench-quick  the same in short, to see that it works"
 	@echo "make races        the same races on other session libraries, and a table of them"
 	@echo "make format       put the code into shape"
 	@echo "make constraints  renew requirements/constraints.txt"
@@ -28,6 +32,7 @@ test:
 	$(BIN)/mypy $(CODE)
 	$(BIN)/pyright --project pyproject.toml
 	$(BIN)/lint-imports
+	PYTHONPATH=tests $(BIN)/python -m benchmarks --quick
 	$(BIN)/pytest --cov $(SHARED)
 
 contract:
@@ -51,9 +56,24 @@ fuzz:
 	$(PYTHON) scripts/bootstrap.py dev
 	$(BIN)/pytest tests/fuzz --hypothesis-profile=fuzz $(ARGS)
 
+bench:
+	$(PYTHON) scripts/bootstrap.py dev
+	$(PYTHON) scripts/install_servers.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks $(or $(ARGS),--json benchmarks/results.json)
+
+bench-docs:
+	$(PYTHON) scripts/bootstrap.py dev
+	PYTHONPATH=tests:src:src/adapters $(BIN)/python -m benchmarks.document benchmarks/results.json
+
+bench-quick:
+	$(PYTHON) scripts/bootstrap.py dev
+	$(PYTHON) scripts/install_servers.py
+	PYTHONPATH=tests $(BIN)/python -m benchmarks --quick $(ARGS)
+
 races:
-	PYTHONPATH=scripts $(PYTHON) benchmarks/races/environment.py
-	PYTHONPATH=src:src/adapters .venv-races/bin/python -m benchmarks.races
+	$(PYTHON) scripts/bootstrap.py dev
+	$(PYTHON) scripts/install_servers.py
+	$(BIN)/python -m benchmarks.races
 
 format:
 	$(PYTHON) scripts/bootstrap.py dev
@@ -64,7 +84,7 @@ constraints:
 	$(PYTHON) scripts/bootstrap.py constraints
 
 clean:
-	rm -rf .venv .venv-races .demo .faults build dist htmlcov .coverage .coverage.* .hypothesis
+	rm -rf .venv .demo .faults build dist htmlcov .coverage .coverage.* .hypothesis
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find src tests scripts $(wildcard examples benchmarks) \
 		'(' -name __pycache__ -o -name '*.egg-info' ')' -prune -exec rm -rf '{}' +

@@ -3,15 +3,16 @@ Measure, print each figure beside its goal, and write the raw results.
 
     make bench                     everything, which takes a while
     make bench-quick               all of it in short, to see that it works
-    python -m benchmarks --only core --only peers
+    make bench ARGS="--only core --only peers"
 
-Each area is measured in a process of its own, pinned to one core with the
-servers that it starts.
+The last writes no results, for those are of one run. Each area is measured in a process of
+its own, pinned to one core with the servers that it starts.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -35,6 +36,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="where the raw results go")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.only and options.json and not options.inside:
+        parser.error("--json is for whole runs: figures of one file are of one run")
     plan = QUICK if options.quick else FULL
     if options.inside:
         figures = _measured_here(options.only[0], plan)
@@ -52,6 +55,9 @@ def main() -> int:
 def _measured_here(area: str, plan: Plan) -> list[Figure]:
     pin()
     module: Any = import_module(f"benchmarks.areas.{area}")
+    # What was imported is no garbage: to look through it again for each turn takes long.
+    gc.collect()
+    gc.freeze()
     found: list[Figure] = []
     for each in module.measure(plan):
         print(report.line(each), flush=True)

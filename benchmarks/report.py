@@ -24,9 +24,9 @@ def line(figure: Figure) -> str:
     """
     Say one figure in one line.
     """
-    quartiles = "" if figure.low is None else f"  ({_number(figure.low)} to {_number(figure.high)})"
+    quartiles = "" if figure.low is None else f"  ({number(figure.low)} to {number(figure.high)})"
     compared = "" if figure.ratio is None else f"  x{figure.ratio:.2f} of {figure.against}"
-    return f"{figure.name:58} {_number(figure.value):>9} {figure.unit}{quartiles}{compared}"
+    return f"{figure.name:58} {number(figure.value):>9} {figure.unit}{quartiles}{compared}"
 
 
 def goals(figures: Iterable[Figure]) -> str:
@@ -42,7 +42,7 @@ def goals(figures: Iterable[Figure]) -> str:
             rows.append(f"| {goal.measure} | {bound} | not measured | |")
         else:
             met = "yes" if goal.is_met(measured) else "**no**"
-            rows.append(f"| {goal.measure} | {bound} | {_number(measured)} | {met} |")
+            rows.append(f"| {goal.measure} | {bound} | {number(measured)} | {met} |")
     return "\n".join(rows)
 
 
@@ -54,7 +54,7 @@ def as_json(figures: Sequence[Figure], *, quick: bool) -> str:
         {
             "quick": quick,
             "python": platform.python_version(),
-            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "system": f"{platform.system()} {platform.machine()}",
             "cores": os.cpu_count(),
             "libraries": {name: version(name) for name in _LIBRARIES},
             "figures": [each.as_json() for each in figures],
@@ -63,7 +63,10 @@ def as_json(figures: Sequence[Figure], *, quick: bool) -> str:
     )
 
 
-def _number(number: float | None) -> str:
-    if number is None:
+def number(value: float | None) -> str:
+    """
+    Write a figure with as many digits as it deserves.
+    """
+    if value is None:
         return ""
-    return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -2,7 +2,7 @@
 Make .venv what it should be, or leave it alone if it is.
 
     python3 scripts/bootstrap.py demo           what running the library needs
-    python3 scripts/bootstrap.py dev            and what testing it needs
+    python3 scripts/bootstrap.py dev            and what testing and measuring it needs
     python3 scripts/bootstrap.py constraints    renew the pins in requirements/
 
 Standard library only, and every version that is installed is pinned in
@@ -45,9 +45,9 @@ BUILD_TOOLS = ["pip", "setuptools", "wheel"]
 DEMO_EXTRAS = ["argon2", "http", "memory", "postgresql", "redis"]
 
 HEADER = """\
-# Every version that `make demo` and `make test` install: exact pins, so that a
-# run today and one next year see the same programs. Users of the library are
-# not bound by them; pyproject.toml says what it works with.
+# Every version that `make demo`, `make test` and `make bench` install: exact pins,
+# so that a run today and one next year see the same programs. Users of the library
+# are not bound by them; pyproject.toml says what it works with.
 #
 # To renew: `make constraints`, which installs the newest versions that
 # pyproject.toml allows into an empty environment and writes them down here. Then

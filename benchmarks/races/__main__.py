@@ -2,11 +2,10 @@
 The same races on well-known session libraries and on sessioncore.
 
     make races
-    .venv-races/bin/python -m benchmarks.races [--trials N]
+    .venv/bin/python -m benchmarks.races [--trials N]
 
-The second needs the paths that the Makefile sets. Prints two tables in Markdown.
-Fails if a race had different outcomes in different trials: it would not be the
-race that it is said to be.
+Prints two tables in Markdown. Fails if a race had different outcomes in different
+trials: it would not be the race that it is said to be.
 """
 
 from __future__ import annotations

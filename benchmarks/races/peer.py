@@ -183,7 +183,6 @@ def foreign(module: str) -> Any:
     """
     Import a module of a peer, without types.
 
-    Peers are not installed where the types are checked, and few of them have
-    any: this is the one door through which they come in.
+    Few of them have any: this is the one door through which they come in.
     """
     return importlib.import_module(module)
