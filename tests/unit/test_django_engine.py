@@ -201,7 +201,7 @@ def test_loading_what_does_not_exist_creates_nothing(ask: Ask, world: World) -> 
     store = SessionStore("A" * 72)
     assert ask(store, "load") == {}
     assert store.session_key is None
-    assert world.journal.names() == ["find"]
+    assert world.journal.names() == ["find_with_data"]
 
 
 def test_what_exists_is_not_created_once_more(ask: Ask) -> None:
@@ -545,7 +545,7 @@ def test_a_retired_id_neither_reads_nor_writes(
     with pytest.raises(Interruption) as raised:
         call(before)
     assert raised.value.problem.code == "try-again"
-    assert set(world.journal.names()) == {"find"}
+    assert set(world.journal.names()) == {"find_with_data"}
 
 
 def test_an_id_in_its_grace_reads_and_writes_but_rotates_nothing(world: World) -> None:

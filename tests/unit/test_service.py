@@ -3589,6 +3589,12 @@ def test_data_are_read_anew_with_the_record(world: World) -> None:
     assert world.active(cookie, with_data=True).data == {"cart": [2]}
 
 
+def test_a_session_that_is_gone_is_unknown_with_data_too(world: World) -> None:
+    cookie = world.cookie()
+    world.auth.logout(cookie)
+    assert world.inactive(cookie, with_data=True) is InactiveReason.UNKNOWN
+
+
 def test_nobody_gets_data_of_a_session_that_is_not_theirs(world: World) -> None:
     cookie = world.cookie()
     guess = cookie[:-4] + ("AAAA" if cookie[-4:] != "AAAA" else "BBBB")

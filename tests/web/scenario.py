@@ -102,7 +102,11 @@ class Scenario(ABC):
         visitor = site.signed_in()
         site.shop.journal.forget()
         assert visitor.visit("/account").status == 200
-        assert site.shop.journal.count("find") == 1
+        # With Django, which keeps the expiry there, together with its data.
+        assert [name for name in site.shop.journal.names() if name.startswith("find")] in (
+            ["find"],
+            ["find_with_data"],
+        )
 
     @pytest.mark.parametrize("path", ["/", "/account", "/note", "/devices", "/api/me"])
     def test_no_cache_may_keep_what_depends_on_who_asks(self, site: Served, path: str) -> None:
