@@ -11,7 +11,7 @@ arrived it may tell after the answer; that one is later than ``until``.)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import redis
@@ -139,7 +139,9 @@ class _Channel:
 
     def _tell_or_return(self, reply: Any) -> Any:
         # No command of ours is answered with a list.
-        return self._tell(cast("list[Any]", reply)) if isinstance(reply, list) else reply
+        if isinstance(reply, list):
+            return self._tell(reply)  # pyright: ignore[reportUnknownArgumentType]
+        return reply
 
     def _tell(self, message: Sequence[Any]) -> object:
         keys = message[1]
