@@ -79,6 +79,11 @@ _AUTHENTICATE: Final = (
     ),
     Goal("authenticate, Redis, asyncio, one at a time", "authenticate/redis/tasks-1", 0.85),
     Goal(
+        "authenticate, Redis, asyncio, one at a time, `keep_connections`",
+        "authenticate/redis/tasks-1/own-connection",
+        0.85,
+    ),
+    Goal(
         "authenticate, Redis, asyncio, 64 at once, `keep_connections`",
         "authenticate/redis/tasks-64/own-connection",
         2.0,

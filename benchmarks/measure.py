@@ -163,6 +163,8 @@ class Tasks:
         See :meth:`Case.times`.
         """
         if not self._at_once:
+            # Once for nothing: the first of each task may have to connect.
+            self._runner.run(self._all(1))
             warm = self._runner.run(self._all(max(1, _WARM_UP_CALLS // self._tasks)))
             self._at_once = max(1, _that_many(warm, seconds) // self._tasks)
         return self._runner.run(self._all(self._at_once))
